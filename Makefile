@@ -1,0 +1,37 @@
+# `make figures` and `make test` set up .venv themselves; the README says what else there is.
+PYTHON ?= python3
+RUNS ?= data/runs
+SAM ?=
+BIN := .venv/bin
+
+.PHONY: figures test lab retrain notebooks lint setup
+
+figures: .venv/ready
+	$(BIN)/python -m seghw figures --runs $(RUNS) $(if $(SAM),--sam $(SAM))
+
+test: .venv/ready
+	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg tests notebooks
+
+lab: .venv/ready
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+# Trains the whole grid again, beside the committed records; interrupt and repeat at will.
+# `make figures RUNS=data/retrained` then draws what came out.
+retrain: .venv/ready
+	$(BIN)/python -m seghw sweep --runs data/retrained
+
+# Runs every notebook in place, as they are committed.
+notebooks: .venv/ready
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, $(PYTHON) is %s; try make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
