@@ -1,0 +1,158 @@
+"""Differentiable objectives as pure functions of a prediction and a target.
+
+Everywhere: ``pred`` and ``target`` are floating (N, C, H, W), N images by C classes; the
+prediction is the network's raw output, the target a mask per class (0 or 1; under the report's
+coding 0 or the class's value). Sums run in float32 at least, so that bfloat16 inputs are safe.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seghw.errors import BadInput
+
+DiceLoss = Callable[[Tensor, Tensor], Tensor]
+
+LOSSES = ("mse", "dice", "mse_dice")
+
+
+def report_dice_loss(pred: Tensor, target: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """The report's Dice loss, Listing 3: no factor 2, summed over images and classes.
+
+    For a pair (image, class), 1 - ab / (aa + bb + epsilon), where ab, aa and bb are the sums
+    over pixels of pred * target, pred ** 2 and target ** 2. Since ab is at most (aa + bb) / 2, a
+    perfect pair scores 0.5; a class absent from the target scores 1 with no gradient. The sum
+    therefore lies between N * C / 2 and N * C for predictions that are nowhere negative.
+
+    Args:
+        pred: (N, C, H, W).
+        target: (N, C, H, W); left as it is (the listing switches its gradient on).
+        epsilon: keeps 0 / 0 away.
+
+    Returns:
+        A scalar.
+    """
+    ab, aa, bb = _overlaps(pred, target)
+    return (1 - ab / (aa + bb + epsilon)).sum()
+
+
+def dice_loss(
+    pred: Tensor, target: Tensor, epsilon: float = 1e-6, *, absent_area: float = 0.01
+) -> Tensor:
+    """The Dice loss of V-Net (Milletari et al., 2016): factor 2, mean over images and classes.
+
+    For a pair (image, class), 1 - 2 ab / (aa + bb + epsilon), with the sums of
+    ``report_dice_loss``; it is 0 exactly when pred equals target.
+
+    A class absent from the target would score 1 whatever is predicted, so that false positives
+    would cost nothing. Here such a pair scores aa / (aa + s) instead, s being ``absent_area``
+    times the pixels of an image: 0 for an empty prediction, 0.5 for a false positive of s
+    pixels, and with a gradient that removes it.
+
+    Args:
+        pred: (N, C, H, W).
+        target: (N, C, H, W).
+        epsilon: keeps 0 / 0 away.
+        absent_area: share of the image; 0 gives the plain formula, 1 for every absent pair.
+
+    Returns:
+        A scalar, in [0, 1] for pred and target in [0, 1].
+    """
+    ab, aa, bb = _overlaps(pred, target)
+    pixels = pred.shape[-2] * pred.shape[-1]
+    smooth = torch.where(bb > 0, 0.0, absent_area * pixels)
+    return (1 - (2 * ab + smooth) / (aa + bb + smooth + epsilon)).mean()
+
+
+def _overlaps(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over pixels of pred * target, pred ** 2 and target ** 2, each (N, C)."""
+    if pred.shape != target.shape or pred.ndim != 4:
+        raise BadInput(
+            f"pred and target must both be (N, C, H, W), "
+            f"got {tuple(pred.shape)} and {tuple(target.shape)}"
+        )
+    wide = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
+    pred, target = pred.to(wide).flatten(2), target.to(wide).flatten(2)
+    # Autocast would run einsum in half precision, in spite of the float32 operands.
+    with torch.autocast(pred.device.type, enabled=False):
+        # einsum multiplies and sums at once, without the three full-size products.
+        return tuple(torch.einsum("ncp,ncp->nc", a, b) for a, b in _pairs(pred, target))
+
+
+def _pairs(pred: Tensor, target: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    return (pred, target), (pred, pred), (target, target)
+
+
+class LossTerms(NamedTuple):
+    """An objective and the two terms that may make it up, each a scalar tensor."""
+
+    total: Tensor
+    mse: Tensor
+    dice: Tensor
+
+
+def combined_loss(
+    pred: Tensor,
+    target: Tensor,
+    *,
+    loss: str = "mse_dice",
+    coefficient: float = 1.0,
+    dice: DiceLoss = dice_loss,
+) -> LossTerms:
+    """MSE, Dice, or MSE + coefficient x Dice, with both terms always measured.
+
+    Args:
+        pred: (N, C, H, W).
+        target: (N, C, H, W).
+        loss: one of ``LOSSES``; the total is ``mse``, ``dice`` or their weighted sum.
+        coefficient: weight of the Dice term in ``"mse_dice"``.
+        dice: ``dice_loss`` or ``report_dice_loss``.
+
+    Raises:
+        BadInput: ``loss`` is not one of ``LOSSES``.
+    """
+    if loss not in LOSSES:
+        raise BadInput(f"loss must be one of {LOSSES}, got {loss!r}")
+    # A term that is only watched needs no graph.
+    with torch.set_grad_enabled(torch.is_grad_enabled() and loss != "dice"):
+        mse = F.mse_loss(pred, target)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and loss != "mse"):
+        dice_term = dice(pred, target)
+    total = {"mse": mse, "dice": dice_term}.get(loss)
+    if total is None:
+        total = mse + coefficient * dice_term
+    return LossTerms(total, mse, dice_term)
+
+
+class GradientBalance(NamedTuple):
+    """How hard each term pulls on the network's output."""
+
+    mse: float  # Euclidean norm of the MSE's gradient with respect to pred
+    dice: float  # the same for the Dice term
+    ratio: float  # mse / dice: the coefficient at which both pull equally hard
+
+
+def gradient_balance(
+    pred: Tensor, target: Tensor, dice: DiceLoss = report_dice_loss
+) -> GradientBalance:
+    """Norms of the two terms' gradients at the output, and the coefficient that equals them.
+
+    Args:
+        pred: (N, C, H, W); need not require a gradient.
+        target: (N, C, H, W).
+        dice: the Dice loss to compare the MSE with.
+
+    Returns:
+        Norms as floats; the ratio is infinite where the Dice term has no gradient.
+    """
+    pred = pred.detach().requires_grad_(True)
+    with torch.enable_grad():
+        norms = [
+            torch.autograd.grad(term(pred, target), pred)[0].float().norm().item()
+            for term in (F.mse_loss, dice)
+        ]
+    mse_norm, dice_norm = norms
+    return GradientBalance(mse_norm, dice_norm, mse_norm / dice_norm if dice_norm else float("inf"))
