@@ -1,0 +1,106 @@
+"""Drawing primitives that figures and notebooks share: one style, one way to show a mask."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from seghw.classes import ClassSpec
+
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",  # matplotlib ships it, so every machine draws the same letters
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",  # a dotted mask must look dotted
+    "svg.hashsalt": "seghw",
+}
+
+#: Colours for curves and for whatever else is not a class.
+INK, RED, BLUE, GREEN = "#333333", "#D55E00", "#0072B2", "#009E73"
+
+
+def use_style() -> None:
+    """Switch the project's matplotlib style on for the whole process (for notebooks)."""
+    mpl.rcParams.update(STYLE)
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid):
+    """A figure outside pyplot's registry, with its axes as an array (rows, columns).
+
+    Args:
+        width: inches.
+        height: inches.
+        rows: of axes.
+        columns: of axes.
+        grid: passed on to ``Figure.subplots``.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid)
+
+
+def colour_masks(masks: np.ndarray, classes: Sequence[ClassSpec]) -> np.ndarray:
+    """Masks as one RGB picture on black; where planes overlap, their colours average.
+
+    Args:
+        masks: bool (C, H, W).
+        classes: one a plane.
+
+    Returns:
+        uint8 (H, W, 3), 0..255.
+    """
+    colours = np.array([spec.colour for spec in classes], dtype=float)
+    painted = np.einsum("chw,cd->hwd", masks.astype(float), colours)
+    return (painted / np.maximum(masks.sum(0), 1)[..., None]).astype(np.uint8)
+
+
+def overlay(
+    image: np.ndarray, masks: np.ndarray, classes: Sequence[ClassSpec], strength: float = 0.65
+) -> np.ndarray:
+    """The image, greyed, with each mask in its class's colour on it.
+
+    Args:
+        image: uint8 (3, H, W), RGB, 0..255.
+        masks: bool (C, H, W).
+        classes: one a plane.
+        strength: share of the colour where there is a mask, 0..1.
+
+    Returns:
+        uint8 (H, W, 3), 0..255.
+    """
+    # Grey keeps the class colours readable on images of any colour.
+    grey = np.repeat(image.mean(0)[..., None], 3, axis=2) * 0.6 + 60
+    colour = colour_masks(masks, classes)
+    share = np.where(masks.any(0), strength, 0.0)[..., None]
+    return (share * colour + (1 - share) * grey).astype(np.uint8)
+
+
+def show(ax: Axes, picture: np.ndarray, title: str = "", **imshow) -> None:
+    """Show a picture, (H, W, 3) or (H, W), without ticks; colour-first arrays are turned."""
+    if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] != 3:
+        picture = picture.transpose(1, 2, 0)
+    ax.imshow(picture, **imshow)
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def show_mask(ax: Axes, mask: np.ndarray, spec: ClassSpec, title: str = "") -> None:
+    """Show one class's mask, bool (H, W), in its colour on black."""
+    show(ax, colour_masks(mask[None], [spec]), title or spec.name)
+
+
+def class_legend(classes: Sequence[ClassSpec]) -> list[Patch]:
+    """Legend handles with the colours of the classes."""
+    return [Patch(color=np.array(spec.colour) / 255, label=spec.name) for spec in classes]

@@ -1,0 +1,289 @@
+"""One training run: resumable, recorded, the same weights whether interrupted or not."""
+
+import math
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from seghw import metrics
+from seghw.dataset import SegmentationSet, batches
+from seghw.errors import BadInput
+from seghw.evaluate import outputs
+from seghw.files import whole_file
+from seghw.losses import LossTerms, combined_loss
+from seghw.paths import RUNS
+from seghw.recipes import PROFILES, RECIPES, Recipe, TrainConfig
+from seghw.runs import (
+    Run,
+    load_run,
+    run_folder,
+    versions,
+    write_history,
+    write_record,
+    write_weights,
+)
+from seghw.sources import digest, open_split
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def best_device() -> torch.device:
+    """CUDA where there is a GPU, MPS on a recent Mac, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def train(
+    config: TrainConfig,
+    data: tuple[SegmentationSet, SegmentationSet] | None = None,
+    *,
+    runs: str | Path = RUNS,
+    device: torch.device | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train one configuration, or read its record if it is there already.
+
+    A run that was interrupted goes on after its last whole epoch, and ends with the weights and
+    the history that it would have had anyway.
+
+    Args:
+        config: everything that the run depends on.
+        data: training and validation set; by default those of ``config.dataset``.
+        runs: where the record goes: ``runs/<profile>/<run_id>/``.
+        device: default ``best_device()``.
+        progress: show a bar with the loss and the time left.
+
+    Returns:
+        The run; its status is ``"diverged"`` if the loss left the finite numbers.
+
+    Raises:
+        BadInput: a record of this configuration on other data is in the way, or the data does
+            not have the configuration's classes.
+    """
+    folder = run_folder(config, runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Two sweeps side by side: the second waits here, then finds the first one's record.
+    with FileLock(folder / ".lock"):
+        if data is None:
+            data = (open_split(config, "train"), open_split(config, "validation"))
+        if (folder / "run.json").is_file():
+            finished = load_run(folder)
+            _check_same_data(finished, data)
+            if finished.status != "failed":
+                return finished
+        return _Training(config, *data, folder, device or best_device()).run(progress)
+
+
+def _check_same_data(run: Run, data: tuple[SegmentationSet, SegmentationSet]) -> None:
+    if run.record["data"]["digest"] != digest(data[0]):
+        raise BadInput(
+            f"{run.folder} was trained on other data ({run.record['data']['name']!r}, not "
+            f"{data[0].name!r}); choose another folder for the records"
+        )
+
+
+class _Training:
+    """The state of a run between its start and its record."""
+
+    def __init__(self, config, training_set, validation_set, folder, device) -> None:
+        names = [spec.name for spec in config.classes]
+        if [spec.name for spec in training_set.classes] != names:
+            found = [spec.name for spec in training_set.classes]
+            raise BadInput(f"the data has classes {found}, {config.dataset} needs {names}")
+        self.config: TrainConfig = config
+        self.recipe: Recipe = RECIPES[config.recipe]
+        self.training_set: SegmentationSet = training_set
+        self.validation_set: SegmentationSet = validation_set
+        self.folder: Path = folder
+        self.device: torch.device = device
+        self.epochs_planned: int = config.planned_epochs
+        self.batches_an_epoch = math.ceil(len(training_set) / self.recipe.batch_size)
+
+        torch.manual_seed(config.seed)
+        # channels_last is how the convolution libraries want it, on CPUs and GPUs alike.
+        self.model = config.network().to(device, memory_format=torch.channels_last)
+        self.optimiser = _optimiser(self.recipe, config.learning_rate, self.model)
+        self.history: list[tuple[float, ...]] = []
+        self.epochs: list[dict[str, float]] = []
+        self.seconds = 0.0
+
+    def run(self, progress: bool) -> Run:
+        self._resume()
+        with tqdm(
+            total=self.epochs_planned * self.batches_an_epoch,
+            initial=len(self.epochs) * self.batches_an_epoch,
+            desc=self.config.run_id,
+            unit="batch",
+            disable=not progress,
+        ) as bar:
+            while len(self.epochs) < self.epochs_planned:
+                start = time.perf_counter()
+                error = self._epoch(bar)
+                if error:
+                    return self._finish("diverged", error)
+                self.seconds += time.perf_counter() - start
+                self._save()
+        return self._finish("finished")
+
+    def _epoch(self, bar: tqdm) -> str | None:
+        """Train for one epoch; returns what went wrong, if the loss left the finite numbers."""
+        self.model.train()
+        epoch = len(self.epochs)
+        log_every = PROFILES[self.config.profile].log_every
+        # The order follows from the seed and the epoch alone, so that nothing else need be saved.
+        order_seed = int(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0])
+        chosen = batches(len(self.training_set), self.recipe.batch_size, order_seed)
+        window: list[LossTerms] = []
+        for iteration, indices in enumerate(chosen, start=epoch * self.batches_an_epoch + 1):
+            window.append(self._step(indices, iteration))
+            if iteration % log_every == 0 or iteration == (epoch + 1) * self.batches_an_epoch:
+                means = torch.stack([torch.stack(terms) for terms in window]).mean(0).tolist()
+                window.clear()
+                self.history.append((iteration, *means))
+                bar.set_postfix(loss=f"{means[0]:.4g}", refresh=False)
+                if not math.isfinite(means[0]):
+                    return self._divergence(iteration, means[0])
+            bar.update()
+        self.epochs.append(self._validate())
+        return None
+
+    def _step(self, indices: np.ndarray, iteration: int) -> LossTerms:
+        x = self.recipe.inputs(self.training_set.images[indices], self.config.dataset)
+        target = self.recipe.targets(self.training_set.masks[indices], self.config.classes)
+        x = x.to(self.device, memory_format=torch.channels_last)
+        terms = self._loss(self.model(x), target.to(self.device))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate(iteration)
+        self.optimiser.zero_grad()
+        terms.total.backward()
+        self.optimiser.step()
+        return LossTerms(*(term.detach() for term in terms))
+
+    def _loss(self, output: Tensor, target: Tensor) -> LossTerms:
+        config = self.config
+        return combined_loss(
+            output,
+            target,
+            loss=config.loss,
+            coefficient=config.coefficient or 0.0,
+            dice=self.recipe.dice,
+        )
+
+    def _learning_rate(self, iteration: int) -> float:
+        """Constant under SGD, as in the course; else a warm-up and a cosine to nothing."""
+        if self.recipe.optimiser == "sgd":
+            return self.config.learning_rate
+        share = iteration / (self.epochs_planned * self.batches_an_epoch)
+        warm_up = min(1.0, share / 0.1)
+        return self.config.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * share))
+
+    def _divergence(self, iteration: int, loss: float) -> str:
+        last = f"epoch {len(self.epochs)}" if self.epochs else "none, it was the first epoch"
+        return (
+            f"the loss became {loss} at iteration {iteration} of {self.config.run_id}; "
+            f"last good checkpoint: {last}"
+        )
+
+    def _validate(self) -> dict[str, float]:
+        """Scores on the validation set and on as many training images, to see overfitting."""
+        row: dict[str, float] = {"epoch": len(self.epochs) + 1}
+        seen = self.training_set.subset(slice(0, len(self.validation_set)))
+        for name, data in (("training", seen), ("validation", self.validation_set)):
+            iou, mse = self._scores(data)
+            row[f"{name}_iou"] = round(metrics.mean_score(iou).mean, 5)
+            row[f"{name}_mse"] = float(f"{mse:.6g}")
+        row["validation_iou_per_class"] = [round(v, 5) for v in iou.tolist()]
+        return row
+
+    def _scores(self, data: SegmentationSet) -> tuple[np.ndarray, float]:
+        masks, squares = [], 0.0
+        planes = outputs(self.model, data.images, self.recipe, self.config.dataset)
+        done = 0
+        for output in planes:
+            target = self.recipe.targets(data.masks[done : done + len(output)], data.classes)
+            squares += (output - target).square().sum().item()
+            masks.append(self.recipe.decode(output, data.classes).numpy())
+            done += len(output)
+        return metrics.iou(
+            metrics.count(np.concatenate(masks), data.masks)
+        ), squares / data.masks.size
+
+    # -- what is on disk --------------------------------------------------------------------
+
+    def _save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": self.history,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "config": self.config.to_dict(),
+            "digest": digest(self.training_set),
+        }
+        with whole_file(self.folder / CHECKPOINT) as path:
+            torch.save(state, path)
+
+    def _resume(self) -> None:
+        path = self.folder / CHECKPOINT
+        if not path.is_file():
+            return
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if state["digest"] != digest(self.training_set):
+            raise BadInput(f"{path} was begun on other data; remove it to start again")
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.history = state["history"]
+        self.epochs = state["epochs"]
+        self.seconds = state["seconds"]
+
+    def _finish(self, status: str, error: str | None = None) -> Run:
+        write_history(self.folder, self.history)
+        write_weights(self.folder, self.model)
+        write_record(
+            self.folder,
+            {
+                "run_id": self.config.run_id,
+                "status": status,
+                **({"error": error} if error else {}),
+                "config": self.config.to_dict(),
+                "epochs": self.epochs,
+                "wall_time_s": round(self.seconds, 1),
+                "data": {
+                    "name": self.training_set.name,
+                    "images": len(self.training_set),
+                    "validation_images": len(self.validation_set),
+                    "digest": digest(self.training_set),
+                },
+                "versions": versions(),
+                "machine": _machine(self.device),
+            },
+        )
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        return load_run(self.folder)
+
+
+def _optimiser(recipe: Recipe, learning_rate: float, model: nn.Module) -> torch.optim.Optimizer:
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
+    return torch.optim.AdamW(model.parameters(), lr=learning_rate)
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+    }
