@@ -253,7 +253,7 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", help="numbers and ranges, such as 17-19,45")
     parser.add_argument("--out", type=Path, default=FIGURES)
     parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--profile", choices=PROFILES, default="laptop")
+    parser.add_argument("--profile", choices=PROFILES, help="default: full if trained, else laptop")
     parser.add_argument("--sam", metavar="MODEL", help="a Hugging Face id or a folder")
     parser.set_defaults(run=draw_figures)
 

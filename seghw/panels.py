@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from seghw.classes import ClassSpec
+from seghw.dataset import SegmentationSet
 
 STYLE = {
     "figure.dpi": 100,
@@ -104,3 +105,20 @@ def show_mask(ax: Axes, mask: np.ndarray, spec: ClassSpec, title: str = "") -> N
 def class_legend(classes: Sequence[ClassSpec]) -> list[Patch]:
     """Legend handles with the colours of the classes."""
     return [Patch(color=np.array(spec.colour) / 255, label=spec.name) for spec in classes]
+
+
+def evaluation_panel(data: SegmentationSet, masks: np.ndarray, i: int) -> Figure:
+    """Image, truth, one predicted mask a class as in Listing 4, and all of them on the image."""
+    image, truth, classes = data.images[i], data.masks[i], data.classes
+    count = len(classes) + 3
+    columns = (count + 1) // 2
+    figure, axes = new_figure(1.75 * columns, 4.1, 2, columns)
+    flat = axes.ravel()
+    show(flat[0], image, "image")
+    show(flat[1], overlay(image, truth, classes), "truth")
+    show(flat[2], overlay(image, masks, classes), "all predicted")
+    for ax, mask, spec in zip(flat[3:], masks, classes, strict=False):
+        show_mask(ax, mask, spec)
+    for ax in flat[count:]:
+        ax.set_visible(False)
+    return figure

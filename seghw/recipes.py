@@ -87,7 +87,7 @@ CORRECTED = Recipe(
     threshold=0.5,
     optimiser="adamw",
     batch_size=8,
-    learning_rates=(3e-3,),
+    learning_rates=(4e-3,),
 )
 RECIPES = {recipe.name: recipe for recipe in (REPORT, CORRECTED)}
 
@@ -113,7 +113,7 @@ class Profile:
 
 
 SMOKE = Profile("smoke", 8, 4, 64, 64, 32, 32, 2, 2, 4)
-LAPTOP = Profile("laptop", 16, 4, 64, 4000, 300, 500, 6, 12, 50)
+LAPTOP = Profile("laptop", 16, 4, 64, 4000, 300, 500, 6, 10, 50)
 FULL = Profile("full", 64, 16, 256, 10_000, 500, 1000, 6, 6, 500)
 PROFILES = {profile.name: profile for profile in (SMOKE, LAPTOP, FULL)}
 

@@ -1,0 +1,97 @@
+"""What figures are drawn from: run records, test sets, scores, and images chosen by rule."""
+
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+
+from seghw.dataset import SegmentationSet
+from seghw.errors import BadInput
+from seghw.evaluate import Evaluation, evaluate
+from seghw.paths import RUNS
+from seghw.runs import Run, load_runs
+from seghw.sources import default_dataset, open_split
+from seghw.sweep import best
+
+#: The data set that stands for a family where the real one's runs are missing.
+DRAWN = {"shapes": "shapes5", "coco": "scenes3"}
+
+
+class Records:
+    """Opened when first needed, and then kept: a full set of figures asks for each many times.
+
+    Args:
+        folder: of the run records.
+        profile: of the runs; None takes ``full`` where there are such runs, else ``laptop``.
+        sam: model id or folder for the segmenter; None takes the one that needs no download.
+    """
+
+    def __init__(
+        self, folder: str | Path = RUNS, profile: str | None = None, sam: str | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.profile = profile or ("full" if load_runs("full", folder) else "laptop")
+        self.sam = sam
+        self.runs = cache(self._runs)
+        self.test_set = cache(self._test_set)
+        self.evaluation = cache(self._evaluation)
+        self.chosen_images = cache(self._chosen_images)
+
+    def _runs(self, family: str, recipe: str, loss: str) -> list[Run]:
+        """The grid's runs of a loss on a family's data, ``"shapes"`` or ``"coco"``.
+
+        Runs with another network or another length than the grid's are left aside.
+        """
+        for dataset in dict.fromkeys((default_dataset(family), DRAWN[family])):
+            found = load_runs(
+                self.profile,
+                self.folder,
+                dataset=dataset,
+                recipe=recipe,
+                loss=loss,
+                aspp_rates=(2, 4, 6),
+                skip_connections=True,
+                epochs=None,
+            )
+            if found:
+                return found
+        raise BadInput(
+            f"{self.folder / self.profile} holds no runs for {family}, {recipe}, {loss}; "
+            "`python -m seghw sweep` trains them"
+        )
+
+    def siblings(self, run: Run, family: str) -> list[Run]:
+        """The same configuration with other seeds."""
+        return [
+            other
+            for other in self.runs(family, run.config.recipe, run.config.loss)
+            if other is not run and other.config.with_seed(run.config.seed) == run.config
+        ]
+
+    def _test_set(self, family: str) -> SegmentationSet:
+        return open_split(self.runs(family, "corrected", "mse_dice")[0].config, "test")
+
+    def _evaluation(self, family: str, recipe: str, loss: str) -> Evaluation:
+        """The best run of a loss, held against the family's test set.
+
+        Raises:
+            BadInput: its weights are missing.
+        """
+        return evaluate(best(self.runs(family, recipe, loss)), self.test_set(family))
+
+    def _chosen_images(self, family: str, percentiles: tuple[int, ...]) -> list[int]:
+        """Test images at percentiles of the per-image IoU of the best corrected MSE + Dice run.
+
+        One reference for both recipes and all losses, so that the same images lie side by side.
+        """
+        scores = self.evaluation(family, "corrected", "mse_dice").image_iou
+        order = np.argsort(scores, kind="stable")  # NaN, where IoU does not apply, comes last
+        known = np.count_nonzero(~np.isnan(scores))
+        return [int(order[round(p / 100 * (known - 1))]) for p in percentiles]
+
+    @cached_property
+    def segmenter(self):
+        """What ``sam.load_sam`` gives."""
+        from seghw.sam import load_sam
+
+        return load_sam(self.sam)

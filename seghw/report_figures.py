@@ -1,0 +1,169 @@
+"""One function a kind of figure in the report.
+
+Each takes the records, a recipe and what tells its figures apart, and returns the figure and its
+caption. Best and worst are by validation mean IoU at the end (``sweep.best``).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from seghw.curves import LOSS_NAMES, coefficient_curves, loss_name, training_curve
+from seghw.dataset import SegmentationSet
+from seghw.panels import evaluation_panel, new_figure, overlay, show
+from seghw.records import Records
+from seghw.runs import Run
+from seghw.sweep import best, worst
+
+PANEL_PERCENTILES = (25, 50, 75)
+SAM_PERCENTILES = (10, 30, 50, 70, 90)
+#: What a family's data set is called in titles.
+SET_NAMES = {
+    "shapes5": "PurdueShapes5 look-alike",
+    "purdue5": "PurdueShapes5",
+    "scenes3": "drawn scenes (in place of COCO)",
+    "coco3": "COCO",
+}
+
+Drawn = tuple[Figure, str]
+
+_CHOICE = {"best": (best, "highest"), "worst": (worst, "lowest")}
+
+
+def training(records: Records, recipe: str, which: str, family: str, loss: str) -> Drawn:
+    choose, rank = _CHOICE[which]
+    runs = records.runs(family, recipe, loss)
+    run = choose(runs)
+    return training_curve(run, records.siblings(run, family)), (
+        f"{which.capitalize()} training curve with {LOSS_NAMES[loss]} on {_set_name(run)}. "
+        f"{_describe(run)} Of {len(runs)} runs over learning rates, coefficients and seeds, the "
+        f"one with the {rank} validation mean IoU at the end"
+        f"{_score_text(run)}. Thin lines: the same settings with other seeds."
+    )
+
+
+def coefficients(records: Records, recipe: str, which: str, family: str) -> Drawn:
+    _, rank = _CHOICE[which]
+    by_coefficient = _best_settings(records.runs(family, recipe, "mse_dice"))
+    pick = max if which == "best" else min
+    coefficient = pick(by_coefficient, key=lambda c: _mean_score(by_coefficient[c]))
+    shown = {c: best(runs) for c, runs in by_coefficient.items()}
+    chosen = shown.pop(coefficient)
+    seeds = len(by_coefficient[coefficient])
+    return coefficient_curves(chosen, list(shown.values())), (
+        f"{which.capitalize()} coefficient of the Dice term on {_set_name(chosen)}: "
+        f"{coefficient:g}, {rank} mean over {seeds} seed(s) of the validation mean IoU, each "
+        f"coefficient at its best learning rate. {_describe(chosen)}"
+    )
+
+
+def _best_settings(runs: Sequence[Run]) -> dict[float, list[Run]]:
+    """For each coefficient, the runs (one a seed) of the learning rate with the best mean."""
+    groups: dict[float, dict[float, list[Run]]] = {}
+    for run in runs:
+        rates = groups.setdefault(run.config.coefficient, {})
+        rates.setdefault(run.config.learning_rate, []).append(run)
+    return {c: max(rates.values(), key=_mean_score) for c, rates in groups.items()}
+
+
+def _mean_score(runs: Sequence[Run]) -> tuple[float, float]:
+    return tuple(np.mean([run.rank for run in runs], axis=0))
+
+
+def result(records: Records, recipe: str, family: str, loss: str, k: int) -> Drawn:
+    found = records.evaluation(family, recipe, loss)
+    i = records.chosen_images(family, PANEL_PERCENTILES)[k]
+    return evaluation_panel(found.data, found.masks, i), (
+        f"{LOSS_NAMES[loss]}, result {k + 1} on {_set_name(found.run)}. {_describe(found.run)} "
+        f"Test image {i}, IoU {number_text(found.image_iou[i])} "
+        f"(all {len(found.data)} test images: {found.iou:.3f}). Chosen by rule: the image at the "
+        f"{PANEL_PERCENTILES[k]}th percentile of the per-image IoU of the corrected recipe's best "
+        "MSE + Dice run."
+    )
+
+
+def _sam_masks(records: Records, data: SegmentationSet, i: int) -> np.ndarray:
+    """The segmenter's mask for each true box, united class by class: bool (C, H, W)."""
+    from seghw.sam import segment_boxes
+
+    masks = np.zeros_like(data.masks[i])
+    corners = np.array([box[1:] for box in data.boxes[i]])
+    found, _ = segment_boxes(records.segmenter, data.images[i], corners)
+    for (class_index, *_), mask in zip(data.boxes[i], found, strict=True):
+        masks[class_index] |= mask
+    return masks
+
+
+def sam_beside_ours(records: Records, recipe: str, k: int) -> Drawn:
+    found = records.evaluation("coco", recipe, "mse_dice")
+    data, i = found.data, records.chosen_images("coco", SAM_PERCENTILES)[k]
+    figure, axes = new_figure(7, 2.9, 1, 3)
+    show(axes[0, 0], data.images[i], "image")
+    sam = overlay(data.images[i], _sam_masks(records, data, i), data.classes)
+    show(axes[0, 1], sam, f"(a) {records.segmenter.name}")
+    show(axes[0, 2], overlay(data.images[i], found.masks[i], data.classes), "(b) our network")
+    return figure, (
+        f"Comparison {k + 1} on {_set_name(found.run)}, test image {i}: (a) the segmenter, "
+        f"prompted with the true box; (b) our network, which sees the image alone. "
+        f"{_describe(found.run)}"
+    )
+
+
+def sam_on_shapes(records: Records, recipe: str, k: int) -> Drawn:
+    data, i = _sam_shape(records, k)
+    figure, axes = new_figure(5, 2.9, 1, 2)
+    show(axes[0, 0], data.images[i], f"image {k + 1}")
+    masks = _sam_masks(records, data, i)
+    show(axes[0, 1], overlay(data.images[i], masks, data.classes), records.segmenter.name)
+    return figure, (
+        f"The segmenter's output {k + 1} on {data.name}, test image {i}, prompted with the true "
+        "boxes."
+    )
+
+
+def ours_on_shapes(records: Records, recipe: str, first: int, last: int) -> Drawn:
+    found = records.evaluation("shapes", recipe, "mse_dice")
+    chosen = range(first, last + 1)
+    single = len(chosen) == 1
+    figure, axes = new_figure(
+        5.2 if single else 7, 2.9 if single else 4.2, 1 if single else 2, 3 if single else 4
+    )
+    for column, k in enumerate(chosen):
+        data, i = _sam_shape(records, k)
+        place = (axes[0, 0], axes[0, 1]) if single else (axes[0, column], axes[1, column])
+        show(place[0], data.images[i], f"image {k + 1}")
+        show(place[1], overlay(data.images[i], found.masks[i], data.classes), "our network")
+        if single:
+            masks = _sam_masks(records, data, i)
+            show(axes[0, 2], overlay(data.images[i], masks, data.classes), records.segmenter.name)
+    beside = " The segmenter's output, which the report leaves out, stands beside it."
+    images = f"image {first + 1}" if single else f"images {first + 1} to {last + 1}"
+    return figure, (
+        f"Our network's output for {images} on {_set_name(found.run)}. {_describe(found.run)}"
+        f"{beside if single else ''}"
+    )
+
+
+def _sam_shape(records: Records, k: int) -> tuple[SegmentationSet, int]:
+    return records.test_set("shapes"), records.chosen_images("shapes", SAM_PERCENTILES)[k]
+
+
+def _describe(run: Run) -> str:
+    config = run.config
+    return (
+        f"Run: recipe {config.recipe}, {loss_name(run)}, learning rate "
+        f"{config.learning_rate:g}, seed {config.seed}, profile {config.profile}."
+    )
+
+
+def _score_text(run: Run) -> str:
+    return f" ({run.score:.3f})" if run.status == "finished" else " (it diverged)"
+
+
+def _set_name(run: Run) -> str:
+    return SET_NAMES[run.config.dataset]
+
+
+def number_text(value: float) -> str:
+    return "not applicable" if np.isnan(value) else f"{value:.3f}"

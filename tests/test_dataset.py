@@ -1,0 +1,104 @@
+"""The container: what goes in comes out, splits do not overlap, damage is named."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seghw.classes import COCO3, SHAPES5
+from seghw.dataset import SegmentationSet, batches
+from seghw.errors import BadInput
+
+
+def make(count: int = 6, size: int = 8) -> SegmentationSet:
+    """A set whose every image is filled with its own index."""
+    images = np.broadcast_to(
+        np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 3, size, size)
+    ).copy()
+    masks = np.zeros((count, 3, size, size), np.bool_)
+    masks[:, 1, 2:4, 3:6] = True
+    return SegmentationSet(images, masks, [[(1, 3, 2, 5, 3)]] * count, COCO3, "six fills")
+
+
+def numbers(data: SegmentationSet) -> list[int]:
+    return data.images[:, 0, 0, 0].tolist()
+
+
+def test_save_and_load_give_the_same_set(tmp_path):
+    data = make()
+    data.save(tmp_path / "set")
+    back = SegmentationSet.load(tmp_path / "set")
+    assert np.array_equal(back.images, data.images)
+    assert np.array_equal(back.masks, data.masks)
+    assert (back.boxes, back.classes, back.name) == (data.boxes, data.classes, data.name)
+    assert isinstance(back.images, np.memmap)
+
+
+def test_an_open_band_survives_the_disk(tmp_path):
+    empty = SegmentationSet(
+        np.zeros((1, 3, 8, 8), np.uint8), np.zeros((1, 5, 8, 8), np.bool_), [[]], SHAPES5
+    )
+    empty.save(tmp_path / "set")
+    assert SegmentationSet.load(tmp_path / "set").classes == SHAPES5
+
+
+def test_save_does_not_overwrite(tmp_path):
+    make().save(tmp_path / "set")
+    with pytest.raises(FileExistsError, match="already exists"):
+        make(2).save(tmp_path / "set")
+    assert len(SegmentationSet.load(tmp_path / "set")) == 6
+
+
+@pytest.mark.parametrize("lost", ["images.npy", "masks.npy", "set.json"])
+def test_a_missing_part_is_named(tmp_path, lost):
+    make().save(tmp_path / "set")
+    (tmp_path / "set" / lost).unlink()
+    with pytest.raises(BadInput, match=lost):
+        SegmentationSet.load(tmp_path / "set")
+
+
+def test_a_truncated_array_is_refused(tmp_path):
+    make().save(tmp_path / "set")
+    path = tmp_path / "set" / "images.npy"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(BadInput, match="damaged"):
+        SegmentationSet.load(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        (np.zeros((2, 3, 8, 8)), np.zeros((2, 3, 8, 8), bool), "float64"),
+        (np.zeros((2, 1, 8, 8), np.uint8), np.zeros((2, 3, 8, 8), bool), "1, 8, 8"),
+        (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 3, 8, 8)), "masks must be bool"),
+        (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 5, 8, 8), bool), r"\(2, 5, 8, 8\)"),
+    ],
+)
+def test_wrong_arrays_are_quoted(images, masks, message):
+    with pytest.raises(BadInput, match=message):
+        SegmentationSet(images, masks, [[], []], COCO3)
+
+
+@given(count=st.integers(1, 60), first=st.floats(0, 0.6), second=st.floats(0, 0.4))
+def test_a_split_is_a_partition(count, first, second):
+    parts = make(count).split(first, second, seed=3)
+    assert len(parts) == 3
+    assert sorted(n for part in parts for n in numbers(part)) == list(range(count))
+
+
+def test_a_split_follows_its_seed():
+    data = make(40)
+    once, again, other = (numbers(data.split(0.5, seed=s)[0]) for s in (1, 1, 2))
+    assert once == again != other
+
+
+def test_fractions_beyond_one_are_refused():
+    with pytest.raises(BadInput, match=r"0\.8"):
+        make().split(0.8, 0.5)
+
+
+@given(count=st.integers(0, 50), size=st.integers(1, 9), seed=st.none() | st.integers(0, 9))
+def test_batches_cover_everything_once(count, size, seed):
+    found = list(batches(count, size, seed))
+    assert sorted(np.concatenate(found).tolist() if found else []) == list(range(count))
+    assert all(len(part) == size for part in found[:-1])

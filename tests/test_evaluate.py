@@ -1,0 +1,77 @@
+"""From a network to masks, scores and a table."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from seghw import metrics, shapes
+from seghw.classes import SHAPES5
+from seghw.evaluate import evaluate, outputs, predict
+from seghw.recipes import CORRECTED, REPORT, TrainConfig
+
+
+@pytest.fixture(scope="module")
+def data():
+    return shapes.generate(10, seed=5)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return TrainConfig("shapes5", "corrected", "mse", 1e-3, profile="smoke").network()
+
+
+def test_batches_do_not_matter(network, data):
+    whole, parts = (
+        torch.cat(list(outputs(network, data.images, CORRECTED, "shapes5", size)))
+        for size in (10, 3)
+    )
+    assert torch.allclose(whole, parts, atol=1e-5)
+
+
+def test_the_network_is_left_as_it_came(network, data):
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    predict(network, data.images, CORRECTED, "shapes5")
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+class Oracle(torch.nn.Module):
+    """A network that answers with a fixed target."""
+
+    def __init__(self, target: torch.Tensor) -> None:
+        super().__init__()
+        self.target = torch.nn.Parameter(target)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.target[: len(x)]
+
+
+@pytest.mark.parametrize("recipe", [REPORT, CORRECTED])
+def test_a_perfect_network_scores_one(recipe, data):
+    oracle = Oracle(recipe.targets(data.masks, SHAPES5))
+    masks = predict(oracle, data.images, recipe, "shapes5")
+    assert masks.dtype == np.bool_
+    assert np.array_equal(masks, data.masks)
+
+
+def test_every_fourth_pixel_of_the_truth_scores_a_quarter(data):
+    """The report's ceiling, from the decoding's side: right everywhere that can be painted."""
+    paintable = np.zeros_like(data.masks)
+    paintable[:, :, ::2, ::2] = data.masks[:, :, ::2, ::2]
+    found = metrics.iou(metrics.count(paintable, data.masks))
+    assert found == pytest.approx(0.25, abs=0.02)
+
+
+def test_the_table_has_a_row_an_image(smoke_run, data, tmp_path):
+    found = evaluate(smoke_run, data)
+    found.write_table(tmp_path / "images.csv")
+    with (tmp_path / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["image"]) for row in rows] == list(range(10))
+    assert int(rows[3]["true_disk"]) == data.masks[3, 2].sum()
+    for row, score in zip(rows, found.image_iou, strict=True):
+        assert row["mean_iou"] == ("" if np.isnan(score) else f"{score:.4f}")

@@ -1,0 +1,98 @@
+"""The figures: numbering, selection, and the same bytes from the same records."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from seghw.errors import BadInput
+from seghw.figures import FIGURES, make_figures, parse_numbers
+from seghw.panels import colour_masks, overlay
+from seghw.recipes import COCO3
+
+
+def test_every_figure_of_the_report_has_a_function():
+    assert sorted(FIGURES) == list(range(1, 46))
+
+
+@pytest.mark.parametrize(
+    ("number", "settings"),
+    [
+        (1, {"which": "best", "family": "shapes", "loss": "mse"}),
+        (4, {"which": "best", "family": "coco", "loss": "dice"}),
+        (11, {"which": "worst", "family": "shapes", "loss": "mse_dice"}),
+        (14, {"which": "best", "family": "coco"}),
+        (15, {"which": "worst", "family": "shapes"}),
+        (19, {"family": "shapes", "loss": "mse", "k": 2}),
+        (26, {"family": "coco", "loss": "dice", "k": 0}),
+        (34, {"family": "coco", "loss": "mse_dice", "k": 2}),
+        (39, {"k": 4}),
+        (43, {"k": 3}),
+        (44, {"first": 0, "last": 3}),
+        (45, {"first": 4, "last": 4}),
+    ],
+)
+def test_numbers_stand_where_the_report_has_them(number, settings):
+    assert FIGURES[number].keywords == settings
+
+
+def test_numbers_are_parsed():
+    assert parse_numbers("17-19,45, 3") == [3, 17, 18, 19, 45]
+    for bad in ("", "x", "3-", "0", "44-46", "5-4"):
+        with pytest.raises(BadInput, match="figures"):
+            parse_numbers(bad)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Smoke runs of every loss on the shapes, under both recipes."""
+    from seghw.sweep import grid
+    from seghw.train import train
+
+    folder = tmp_path_factory.mktemp("sweep")
+    for recipe in ("report", "corrected"):
+        for config in grid("shapes5", recipe, profile="smoke", seeds=[0]):
+            if config.learning_rate in (1e-4, 4e-3):
+                train(config, runs=folder, progress=False)
+    return folder
+
+
+def test_the_same_records_give_the_same_bytes(sweep, tmp_path):
+    once, again = (
+        make_figures("1,13,17-18", out=tmp_path / name, runs=sweep, profile="smoke")
+        for name in ("once", "again")
+    )
+    assert [p.name for p in once] == ["fig01.png", "fig13.png", "fig17.png", "fig18.png"] * 2
+    assert {p.parent.name for p in once} == {"report", "corrected"}
+    assert [p.read_bytes() for p in once] == [p.read_bytes() for p in again]
+
+
+def test_figures_are_readable_pictures(sweep, tmp_path):
+    made = make_figures("7", out=tmp_path, runs=sweep, profile="smoke", recipes=["report"])
+    picture = matplotlib.image.imread(made[0])
+    assert picture.shape[1] > 800
+    assert picture[..., :3].std() > 0.02
+
+
+def test_missing_records_are_named(tmp_path):
+    with pytest.raises(BadInput, match="no runs for shapes, report, mse"):
+        make_figures("1", out=tmp_path, runs=tmp_path, profile="smoke")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overlapping_masks_average_their_colours():
+    masks = np.zeros((3, 1, 3), bool)
+    masks[0, 0, :2] = masks[1, 0, 1:2] = True
+    first, second = (np.array(COCO3[i].colour) for i in (0, 1))
+    assert colour_masks(masks, COCO3)[0].tolist() == [
+        first.tolist(),
+        ((first + second) // 2).tolist(),
+        [0, 0, 0],
+    ]
+
+
+def test_overlay_leaves_the_unmasked_grey():
+    image = np.full((3, 1, 2), 100, np.uint8)
+    masks = np.zeros((3, 1, 2), bool)
+    masks[2, 0, 0] = True
+    found = overlay(image, masks, COCO3, strength=1.0)[0]
+    assert found.tolist() == [list(COCO3[2].colour), [120, 120, 120]]

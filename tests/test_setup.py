@@ -1,0 +1,65 @@
+"""pyproject.toml, constraints.txt and environment.yml say the same."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIRED = [
+    Requirement(text)
+    for text in [*PROJECT["dependencies"], *(t for texts in EXTRAS.values() for t in texts)]
+    if not text.startswith("seghw[")
+]
+PINNED = [
+    Requirement(line)
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+
+@pytest.mark.parametrize("requirement", REQUIRED, ids=lambda requirement: requirement.name)
+def test_every_dependency_has_a_lower_bound_and_a_pin_that_meets_it(requirement):
+    assert re.search(r">=|==", str(requirement.specifier)), f"{requirement} has no lower bound"
+    pins = [p for p in PINNED if canonicalize_name(p.name) == canonicalize_name(requirement.name)]
+    assert pins, f"constraints.txt does not pin {requirement.name}"
+    for pin in pins:
+        [version] = [Version(s.version) for s in pin.specifier]
+        assert version in requirement.specifier, f"{pin} does not meet {requirement}"
+
+
+def test_constraints_are_names_and_exact_versions_only():
+    for pin in PINNED:
+        assert pin.url is None
+        assert not pin.extras
+        assert [s.operator for s in pin.specifier] == ["=="], str(pin)
+        [specifier] = pin.specifier
+        assert Version(specifier.version).local is None, f"{pin} is a build that PyPI does not have"
+
+
+def test_conda_installs_the_package_at_the_pinned_versions():
+    lines = (ROOT / "environment.yml").read_text(encoding="utf-8").splitlines()
+    entries = [line.strip().removeprefix("- ") for line in lines]
+    assert "-c constraints.txt" in entries
+    assert "-e .[test]" in entries
+    assert f"python{PROJECT['requires-python']}" in entries
+
+
+def test_make_and_conda_install_the_same():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "-c constraints.txt -e '.[test]'" in makefile
+
+
+def test_torch_and_torchvision_load_side_by_side():
+    """From different indexes they do not: "operator torchvision::nms does not exist"."""
+    import torch
+    from torchvision.ops import nms
+
+    boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2], [5, 5, 7, 7]])
+    assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 2]

@@ -1,0 +1,153 @@
+"""One run: what it leaves behind, and that interruptions leave no trace."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from seghw import shapes
+from seghw.classes import COCO3
+from seghw.dataset import SegmentationSet
+from seghw.errors import BadInput
+from seghw.losses import dice_loss
+from seghw.recipes import CORRECTED, RECIPES, SMOKE, TrainConfig
+from seghw.runs import load_run, load_runs
+from seghw.train import train
+
+CONFIG = TrainConfig("shapes5", "corrected", "mse_dice", 3e-3, 20.0, profile="smoke")
+
+
+def test_a_run_leaves_its_record(smoke_run):
+    assert sorted(p.name for p in smoke_run.folder.iterdir() if p.name != ".lock") == [
+        "history.csv",
+        "model.safetensors",
+        "run.json",
+    ]
+    record = json.loads((smoke_run.folder / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["config"]["dataset"] == "shapes5"
+    assert [row["epoch"] for row in record["epochs"]] == [1, 2]
+    assert smoke_run.score == record["epochs"][-1]["validation_iou"]
+
+
+def test_history_has_a_row_a_step_and_its_terms_add_up(smoke_run):
+    history = smoke_run.history
+    # 64 images in batches of 8 for 2 epochs, logged every 4 iterations
+    assert history["iteration"].tolist() == [4, 8, 12, 16]
+    total = history["mse"] + 20 * history["dice"]
+    assert np.allclose(history["loss"], total, rtol=1e-4)
+
+
+def test_training_lowers_the_loss(smoke_run):
+    assert smoke_run.history["loss"][-1] < 0.9 * smoke_run.history["loss"][0]
+
+
+def test_the_first_iteration_by_hand(tmp_path, monkeypatch):
+    """The first logged loss is that of a fresh network on the first batch."""
+    monkeypatch.setattr("seghw.train.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
+    run = train(CONFIG, runs=tmp_path, progress=False)
+    data = shapes.generate(64, 0)
+    order = np.random.SeedSequence([0, 0]).generate_state(1)[0]
+    first = np.random.default_rng(int(order)).permutation(64)[:8]
+    torch.manual_seed(0)
+    output = CONFIG.network()(torch.from_numpy(data.images[first]).float() / 127.5 - 1)
+    target = torch.from_numpy(data.masks[first]).float()
+    expected = (output - target).square().mean() + 20 * dice_loss(output, target)
+    assert run.history["loss"][0] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_finished_run_is_not_trained_again(smoke_run, monkeypatch):
+    monkeypatch.setattr("seghw.train._Training.run", pytest.fail)
+    assert train(smoke_run.config, runs=smoke_run.folder.parents[1]).record == smoke_run.record
+
+
+def test_the_saved_weights_score_as_recorded(smoke_run):
+    """Half precision on disk moves no score by more than 0.005."""
+    from seghw.evaluate import evaluate
+    from seghw.sources import open_split
+
+    found = evaluate(smoke_run, open_split(smoke_run.config, "validation"))
+    assert found.iou == pytest.approx(smoke_run.score, abs=0.005)
+
+
+def test_other_data_is_not_taken_for_the_same(smoke_run):
+    other = shapes.generate(64, 9)
+    with pytest.raises(BadInput, match="other data"):
+        train(smoke_run.config, (other, other), runs=smoke_run.folder.parents[1])
+
+
+def test_other_classes_are_refused(tmp_path):
+    data = shapes.generate(8, 0)
+    three = SegmentationSet(data.images, data.masks[:, :3], [[]] * 8, COCO3)
+    with pytest.raises(BadInput, match="pizza"):
+        train(CONFIG, (three, three), runs=tmp_path, progress=False)
+
+
+def test_a_diverging_run_says_where(tmp_path, monkeypatch):
+    # A learning rate that no optimiser survives.
+    monkeypatch.setitem(RECIPES, "corrected", replace(CORRECTED, optimiser="sgd"))
+    config = TrainConfig("shapes5", "corrected", "mse", 1e30, profile="smoke")
+    run = train(config, runs=tmp_path, progress=False)
+    assert run.status == "diverged"
+    assert "iteration 4" in run.record["error"]
+    assert config.run_id in run.record["error"]
+    assert run.score == float("-inf")
+    assert run.history["iteration"].tolist() == [4]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
+    """SIGKILL after the first epoch, start again: the same history and weights, bit for bit."""
+    config = replace(CONFIG, epochs=3)
+    whole = train(config, runs=tmp_path / "whole", progress=False)
+
+    folder = tmp_path / "killed" / "smoke" / config.run_id
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from seghw.recipes import TrainConfig; from seghw.train import train\n"
+        f"train(TrainConfig(**{config.to_dict()!r}), runs={str(tmp_path / 'killed')!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoint.pt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (folder / "checkpoint.pt").is_file()
+    assert not (folder / "run.json").exists()
+
+    resumed = train(config, runs=tmp_path / "killed", progress=False)
+    assert (resumed.folder / "history.csv").read_bytes() == (
+        whole.folder / "history.csv"
+    ).read_bytes()
+    ours, theirs = (load_file(run.folder / "model.safetensors") for run in (resumed, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not (resumed.folder / "checkpoint.pt").exists()
+
+
+def test_runs_are_found_by_what_they_are(smoke_runs):
+    assert [run.config.recipe for run in load_runs("smoke", smoke_runs)] == ["corrected", "report"]
+    assert load_runs("smoke", smoke_runs, recipe="report", loss="mse") == []
+    assert load_runs("laptop", smoke_runs) == []
+
+
+def test_a_damaged_record_is_named(smoke_run, tmp_path):
+    (tmp_path / "run.json").write_text('{"config": ')
+    with pytest.raises(BadInput, match="damaged"):
+        load_run(tmp_path)
+    with pytest.raises(BadInput, match=r"run\.json is missing"):
+        load_run(tmp_path / "nowhere")
+
+
+def test_missing_weights_are_named(smoke_run, tmp_path):
+    (tmp_path / "run.json").write_bytes((smoke_run.folder / "run.json").read_bytes())
+    with pytest.raises(BadInput, match="no weights"):
+        load_run(tmp_path).network()
