@@ -108,8 +108,14 @@ def class_legend(classes: Sequence[ClassSpec]) -> list[Patch]:
 
 
 def evaluation_panel(data: SegmentationSet, masks: np.ndarray, i: int) -> Figure:
-    """Image, truth, one predicted mask a class as in Listing 4, and all of them on the image."""
-    image, truth, classes = data.images[i], data.masks[i], data.classes
+    """Image, truth, one predicted mask a class as in Listing 4, and all of them on the image.
+
+    Args:
+        data: the set.
+        masks: bool (N, C, H, W), predicted for the whole set.
+        i: which image to show.
+    """
+    image, truth, masks, classes = data.images[i], data.masks[i], masks[i], data.classes
     count = len(classes) + 3
     columns = (count + 1) // 2
     figure, axes = new_figure(1.75 * columns, 4.1, 2, columns)

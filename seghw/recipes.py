@@ -43,12 +43,12 @@ class Recipe:
 
     def inputs(self, images: np.ndarray, dataset: str) -> Tensor:
         """uint8 (N, 3, H, W) to what the network is fed, float32 of the same shape."""
-        x = torch.from_numpy(np.ascontiguousarray(images)).float()
+        x = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
         return x if self.raw_shapes and DATASETS[dataset] is SHAPES5 else x / 127.5 - 1
 
     def targets(self, masks: np.ndarray, classes: tuple[ClassSpec, ...]) -> Tensor:
         """bool (N, C, H, W) to what the network is to regress, float32 of the same shape."""
-        target = torch.from_numpy(np.ascontiguousarray(masks)).float()
+        target = torch.from_numpy(np.ascontiguousarray(masks, dtype=np.float32))
         return target * _values(classes) if self.valued_masks else target
 
     def decode(self, output: Tensor, classes: tuple[ClassSpec, ...]) -> Tensor:

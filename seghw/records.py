@@ -94,4 +94,5 @@ class Records:
         """What ``sam.load_sam`` gives."""
         from seghw.sam import load_sam
 
-        return load_sam(self.sam)
+        # Naming a model is asking for it; the default is on this machine already.
+        return load_sam(self.sam, download=self.sam is not None)
