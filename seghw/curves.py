@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seghw.panels import BLUE, GREEN, INK, RED, new_figure
 from seghw.runs import Run
@@ -96,4 +96,4 @@ def _plot_score(ax: Axes, run: Run, **style) -> None:
 def _finish_score(ax: Axes) -> None:
     ax.set(title="validation mean IoU", xlabel="epoch")
     ax.set_ylim(0, max(0.05, 1.1 * ax.get_ylim()[1]))
-    ax.set_xticks(np.arange(*np.round(ax.get_xlim()), max(1, round(ax.get_xlim()[1] / 6))))
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -164,7 +164,8 @@ def _write_captions(captions: dict[int, str], recipe: str, folder: Path) -> None
 def evaluation_panels(found: Evaluation, folder: str | Path, count: int) -> list[Path]:
     """Write ``count`` panels to ``folder``, evenly spaced over the per-image IoU."""
     order = np.argsort(found.image_iou, kind="stable")
-    places = np.linspace(0, len(order) - 1, min(count, len(order)) + 2)[1:-1].round().astype(int)
+    count = min(count, len(order))
+    places = ((np.arange(count) + 0.5) * len(order) / count).astype(int)
     paths = []
     for place, i in zip(places, order[places], strict=True):
         caption = (

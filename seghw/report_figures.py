@@ -35,11 +35,13 @@ def training(records: Records, recipe: str, which: str, family: str, loss: str) 
     choose, rank = _CHOICE[which]
     runs = records.runs(family, recipe, loss)
     run = choose(runs)
-    return training_curve(run, records.siblings(run, family)), (
+    siblings = records.siblings(run, family)
+    thin = " Thin lines: the same settings with other seeds." if siblings else ""
+    return training_curve(run, siblings), (
         f"{which.capitalize()} training curve with {LOSS_NAMES[loss]} on {_set_name(run)}. "
         f"{_describe(run)} Of {len(runs)} runs over learning rates, coefficients and seeds, the "
         f"one with the {rank} validation mean IoU at the end"
-        f"{_score_text(run)}. Thin lines: the same settings with other seeds."
+        f"{_score_text(run)}.{thin}"
     )
 
 
@@ -50,10 +52,11 @@ def coefficients(records: Records, recipe: str, which: str, family: str) -> Draw
     coefficient = pick(by_coefficient, key=lambda c: _mean_score(by_coefficient[c]))
     shown = {c: best(runs) for c, runs in by_coefficient.items()}
     chosen = shown.pop(coefficient)
-    seeds = len(by_coefficient[coefficient])
+    count = len(by_coefficient[coefficient])
+    seeds = "one seed" if count == 1 else f"{count} seeds"
     return coefficient_curves(chosen, list(shown.values())), (
         f"{which.capitalize()} coefficient of the Dice term on {_set_name(chosen)}: "
-        f"{coefficient:g}, {rank} mean over {seeds} seed(s) of the validation mean IoU, each "
+        f"{coefficient:g}, {rank} validation mean IoU over {seeds}, each "
         f"coefficient at its best learning rate. {_describe(chosen)}"
     )
 

@@ -1,0 +1,66 @@
+"""The notebooks are committed executed, short-celled, and small; nbval compares their outputs."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+NAMES = [
+    "01_aspp_model",
+    "02_losses",
+    "03_training_sweeps",
+    "04_coefficient_analysis",
+    "05_evaluation",
+    "06_sam_extra_credit",
+]
+
+
+def test_there_are_six_chapters():
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
+
+
+@pytest.fixture(params=NAMES)
+def path(request) -> Path:
+    return FOLDER / f"{request.param}.ipynb"
+
+
+@pytest.fixture
+def cells(path) -> list[dict]:
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def code(cells: list[dict]) -> list[dict]:
+    return [c for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+
+
+def test_it_was_executed_from_top_to_bottom(cells):
+    counts = [cell["execution_count"] for cell in code(cells)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_no_cell_failed_or_warned(cells):
+    for cell in code(cells):
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error", "".join(cell["source"])
+            assert output.get("name") != "stderr", "".join(output["text"])
+
+
+def test_cells_are_short(cells):
+    for cell in code(cells):
+        lines = "".join(cell["source"]).splitlines()
+        assert len(lines) <= 15, lines[0]
+
+
+def test_it_has_one_title_and_ends_with_exercises(cells):
+    text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    assert len(re.findall(r"^# ", text, flags=re.MULTILINE)) == 1
+    assert re.search(r"^## Summary", text, flags=re.MULTILINE)
+    assert re.search(r"^## Exercises", text, flags=re.MULTILINE)
+
+
+def test_it_is_small_and_names_no_folder_of_its_author(path):
+    assert path.stat().st_size < 1_000_000
+    found = re.search(r"/(home|root|Users|tmp|work)/[\w./-]+", path.read_text(encoding="utf-8"))
+    assert not found, found
