@@ -47,8 +47,8 @@ def _registry() -> dict[int, Drawing]:
         figures[35 + k] = partial(kinds.sam_beside_ours, k=k)
     for k in range(4):
         figures[40 + k] = partial(kinds.sam_on_shapes, k=k)
-    figures[44] = partial(kinds.ours_on_shapes, first=0, last=3)
-    figures[45] = partial(kinds.ours_on_shapes, first=4, last=4)
+    figures[44] = kinds.ours_on_shapes
+    figures[45] = kinds.ours_beside_sam
     return figures
 
 

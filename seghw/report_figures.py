@@ -4,9 +4,11 @@ Each takes the records, a recipe and what tells its figures apart, and returns t
 caption. Best and worst are by validation mean IoU at the end (``sweep.best``).
 """
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seghw.curves import LOSS_NAMES, coefficient_curves, loss_name, training_curve
@@ -86,70 +88,69 @@ def result(records: Records, recipe: str, family: str, loss: str, k: int) -> Dra
     )
 
 
-def _sam_masks(records: Records, data: SegmentationSet, i: int) -> np.ndarray:
-    """The segmenter's mask for each true box, united class by class: bool (C, H, W)."""
-    from seghw.sam import segment_boxes
-
-    masks = np.zeros_like(data.masks[i])
-    corners = np.array([box[1:] for box in data.boxes[i]])
-    found, _ = segment_boxes(records.segmenter, data.images[i], corners)
-    for (class_index, *_), mask in zip(data.boxes[i], found, strict=True):
-        masks[class_index] |= mask
-    return masks
-
-
 def sam_beside_ours(records: Records, recipe: str, k: int) -> Drawn:
     found = records.evaluation("coco", recipe, "mse_dice")
     data, i = found.data, records.chosen_images("coco", SAM_PERCENTILES)[k]
     figure, axes = new_figure(7, 2.9, 1, 3)
     show(axes[0, 0], data.images[i], "image")
-    sam = overlay(data.images[i], _sam_masks(records, data, i), data.classes)
-    show(axes[0, 1], sam, f"(a) {records.segmenter.name}")
+    _show_sam(axes[0, 1], records, data, i, "(a) ")
     show(axes[0, 2], overlay(data.images[i], found.masks[i], data.classes), "(b) our network")
     return figure, (
-        f"Comparison {k + 1} on {_set_name(found.run)}, test image {i}: (a) the segmenter, "
-        f"prompted with the true box; (b) our network, which sees the image alone. "
-        f"{_describe(found.run)}"
+        f"Comparison {k + 1} on {_set_name(found.run)}, test image {i}: (a) the segmenter "
+        f"({records.segmenter.name}), prompted with the true box; (b) our network, which sees the "
+        f"image alone. {_describe(found.run)}"
     )
 
 
 def sam_on_shapes(records: Records, recipe: str, k: int) -> Drawn:
-    data, i = _sam_shape(records, k)
+    data, i = records.test_set("shapes"), records.chosen_images("shapes", SAM_PERCENTILES)[k]
     figure, axes = new_figure(5, 2.9, 1, 2)
     show(axes[0, 0], data.images[i], f"image {k + 1}")
-    masks = _sam_masks(records, data, i)
-    show(axes[0, 1], overlay(data.images[i], masks, data.classes), records.segmenter.name)
+    _show_sam(axes[0, 1], records, data, i)
     return figure, (
-        f"The segmenter's output {k + 1} on {data.name}, test image {i}, prompted with the true "
-        "boxes."
+        f"The segmenter's ({records.segmenter.name}) output {k + 1} on {data.name}, test image "
+        f"{i}, prompted with the true boxes."
     )
 
 
-def ours_on_shapes(records: Records, recipe: str, first: int, last: int) -> Drawn:
+def ours_on_shapes(records: Records, recipe: str) -> Drawn:
     found = records.evaluation("shapes", recipe, "mse_dice")
-    chosen = range(first, last + 1)
-    single = len(chosen) == 1
-    figure, axes = new_figure(
-        5.2 if single else 7, 2.9 if single else 4.2, 1 if single else 2, 3 if single else 4
-    )
-    for column, k in enumerate(chosen):
-        data, i = _sam_shape(records, k)
-        place = (axes[0, 0], axes[0, 1]) if single else (axes[0, column], axes[1, column])
-        show(place[0], data.images[i], f"image {k + 1}")
-        show(place[1], overlay(data.images[i], found.masks[i], data.classes), "our network")
-        if single:
-            masks = _sam_masks(records, data, i)
-            show(axes[0, 2], overlay(data.images[i], masks, data.classes), records.segmenter.name)
-    beside = " The segmenter's output, which the report leaves out, stands beside it."
-    images = f"image {first + 1}" if single else f"images {first + 1} to {last + 1}"
+    data, chosen = found.data, records.chosen_images("shapes", SAM_PERCENTILES)[:4]
+    figure, axes = new_figure(7, 4.2, 2, 4)
+    for column, i in enumerate(chosen):
+        show(axes[0, column], data.images[i], f"image {column + 1}")
+        ours = overlay(data.images[i], found.masks[i], data.classes)
+        show(axes[1, column], ours, "our network")
     return figure, (
-        f"Our network's output for {images} on {_set_name(found.run)}. {_describe(found.run)}"
-        f"{beside if single else ''}"
+        f"Our network's output for images 1 to 4 on {_set_name(found.run)}. {_describe(found.run)}"
     )
 
 
-def _sam_shape(records: Records, k: int) -> tuple[SegmentationSet, int]:
-    return records.test_set("shapes"), records.chosen_images("shapes", SAM_PERCENTILES)[k]
+def ours_beside_sam(records: Records, recipe: str) -> Drawn:
+    found = records.evaluation("shapes", recipe, "mse_dice")
+    data, i = found.data, records.chosen_images("shapes", SAM_PERCENTILES)[4]
+    figure, axes = new_figure(7, 2.9, 1, 3)
+    show(axes[0, 0], data.images[i], "image 5")
+    show(axes[0, 1], overlay(data.images[i], found.masks[i], data.classes), "our network")
+    _show_sam(axes[0, 2], records, data, i)
+    return figure, (
+        f"Our network's output for image 5 on {_set_name(found.run)}. {_describe(found.run)} The "
+        f"segmenter's output ({records.segmenter.name}), which the report leaves out, stands "
+        "beside it."
+    )
+
+
+def _show_sam(ax: Axes, records: Records, data: SegmentationSet, i: int, before: str = "") -> None:
+    """The segmenter's mask for each true box of image i, in its class's colour."""
+    from seghw.sam import segment_boxes
+
+    masks = np.zeros_like(data.masks[i])
+    corners = np.array([box[1:] for box in data.boxes[i]])
+    found = segment_boxes(records.segmenter, data.images[i], corners).masks
+    for (class_index, *_), mask in zip(data.boxes[i], found, strict=True):
+        masks[class_index] |= mask
+    title = textwrap.fill(before + records.segmenter.name, 24)
+    show(ax, overlay(data.images[i], masks, data.classes), title)
 
 
 def _describe(run: Run) -> str:

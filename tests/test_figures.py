@@ -27,8 +27,6 @@ def test_every_figure_of_the_report_has_a_function():
         (34, {"family": "coco", "loss": "mse_dice", "k": 2}),
         (39, {"k": 4}),
         (43, {"k": 3}),
-        (44, {"first": 0, "last": 3}),
-        (45, {"first": 4, "last": 4}),
     ],
 )
 def test_numbers_stand_where_the_report_has_them(number, settings):
