@@ -22,7 +22,7 @@ retrain: .venv/ready
 
 # Runs every notebook in place, as they are committed.
 notebooks: .venv/ready
-	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	TQDM_DISABLE=1 $(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from seghw.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.losses import dice_loss
 from seghw.recipes import CORRECTED, RECIPES, SMOKE, TrainConfig
-from seghw.runs import load_run, load_runs
+from seghw.runs import load_run, load_runs, write_weights
 from seghw.train import train
 
 CONFIG = TrainConfig("shapes5", "corrected", "mse_dice", 3e-3, 20.0, profile="smoke")
@@ -151,3 +151,14 @@ def test_missing_weights_are_named(smoke_run, tmp_path):
     (tmp_path / "run.json").write_bytes((smoke_run.folder / "run.json").read_bytes())
     with pytest.raises(BadInput, match="no weights"):
         load_run(tmp_path).network()
+
+
+def test_weights_on_disk_keep_what_half_precision_cannot_hold(tmp_path):
+    """Fed with 0..255, a network's running variances pass half precision's 65,504."""
+    torch.manual_seed(0)
+    model = CONFIG.network()
+    model.down_norm_outer.running_var.fill_(1e6)
+    write_weights(tmp_path, model)
+    on_disk = load_file(tmp_path / "model.safetensors")
+    assert on_disk["down_norm_outer.running_var"].tolist() == [1e6] * 8
+    assert on_disk["stem.weight"].dtype == torch.float16
