@@ -201,7 +201,7 @@ class _Memo(dict):
         if len(self._ends) > self._KEPT:
             end = self._ends.popleft()
             for key in range(self._begin, end):
-                if key in self and key not in self._asked_for:
+                if key not in self._asked_for:
                     self[key] = self._GONE  # the key stays, for the unpickler counts them
             self._begin = end
 

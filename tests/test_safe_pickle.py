@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_st
 
@@ -54,7 +54,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PLAIN, st.integers(0, 5))
 def test_plain_data_comes_as_pickle_loads_gives_it(tmp_path_factory, value, protocol):
     path = tmp_path_factory.mktemp("plain") / "a.gz"
@@ -206,10 +206,10 @@ def test_a_bomb_is_stopped_early(tmp_path, content):
     ],
 )
 def test_a_claimed_size_costs_nothing(tmp_path, content):
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.suppress(pickle.UnpicklingError, EOFError):
         assert load(tmp_path / "a.gz", content) == []
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_bytes_are_allowed_in_proportion_to_arrays(tmp_path):
