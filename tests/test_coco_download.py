@@ -5,6 +5,7 @@ import json
 import threading
 import zipfile
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -66,6 +67,7 @@ class Server(ThreadingHTTPServer):
         self.ranges = []
         self.resumes = True
         self.over = threading.Event()
+        self.released = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request, client_address):
@@ -94,10 +96,16 @@ class Handler(BaseHTTPRequestHandler):
         body = server.files.get(path)
         if trick == "stall":
             server.over.wait(5)
+        elif trick == "hold":
+            server.released.wait(60)
+            self.reply(200, body)
         elif trick == "drip":
             self.reply(200, body[:10], len(body))
-            while not server.over.wait(0.05):
+            for _ in range(100):  # a client without a deadline would take them all
+                if server.over.wait(0.05):
+                    return
                 self.wfile.write(b"x")
+            server.asked["dripped to the end"] += 1
         elif trick == "close early":
             self.reply(200, body[: len(body) // 2], len(body))
         elif trick == "truncate":
@@ -188,6 +196,7 @@ def test_a_passing_trouble_is_got_over(server, tmp_path, trick):
     assert (tmp_path / "train2017" / "1.jpg").read_bytes() == jpeg(1)
     assert done.left_out == {}
     assert server.asked["/train2017/1.jpg"] >= 2
+    assert server.asked["dripped to the end"] == 0
 
 
 @pytest.mark.parametrize(
@@ -225,25 +234,30 @@ def test_an_image_of_another_size_is_not_kept(server, tmp_path):
 
 def test_ctrl_c_keeps_what_is_finished(server, tmp_path, monkeypatch):
     serve(server, range(1, 9))
-    real = coco_download.as_completed
+    server.tricks["/train2017/5.jpg"] = ["hold"]  # in flight when the key is pressed
 
-    def interrupted(futures):
-        for n, future in enumerate(real(futures)):
-            if n == 3:
+    def interrupted(futures, real=coco_download.as_completed):
+        for n, future in enumerate(real(futures), 1):
+            if n == 4:
                 raise KeyboardInterrupt
             yield future
 
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait=True, **options):
+            super().shutdown(wait=False, **options)
+            server.released.set()  # only now, so that no clock decides what was in flight
+            super().shutdown(wait=wait)
+
     monkeypatch.setattr(coco_download, "as_completed", interrupted)
+    monkeypatch.setattr(coco_download, "ThreadPoolExecutor", Pool)
     with pytest.raises(KeyboardInterrupt):
-        get(server, tmp_path, workers=1)
-    finished = everything_below(tmp_path / "train2017")
-    assert len(finished) >= 3
+        get(server, tmp_path, workers=1, timeout=30)
+    assert everything_below(tmp_path / "train2017") == ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    assert not any(server.asked[f"/train2017/{i}.jpg"] for i in (6, 7, 8))
     monkeypatch.undo()
     server.asked.clear()
-    assert len(get(server, tmp_path).images) == 8
-    assert set(server.asked) == {f"/train2017/{i}.jpg" for i in range(1, 9)} - {
-        f"/train2017/{name}" for name in finished
-    }
+    assert len(get(server, tmp_path, timeout=30).images) == 8
+    assert server.asked == {f"/train2017/{i}.jpg": 1 for i in (5, 6, 7, 8)}
 
 
 def test_a_server_that_is_down_is_not_asked_for_every_image(server, tmp_path):
@@ -282,6 +296,7 @@ def test_the_archive_is_resumed_by_the_next_call(server, tmp_path):
     part.write_bytes(whole[:100])
     get(server, tmp_path)
     assert server.ranges == ["bytes=100-"]
+    assert (tmp_path / "annotations_trainval2017.zip").read_bytes() == whole
     assert not part.exists()
 
 

@@ -1,0 +1,277 @@
+"""One small interface to promptable segmenters: masks for boxes, for clicks, or of everything.
+
+Conventions, which are SAM's own (Kirillov et al., "Segment Anything", 2023): images are uint8
+(3, H, W), RGB, 0..255; coordinates are x, y in pixels of that image, pixel centres at whole
+numbers; boxes are x0, y0, x1, y1, inclusive. Masks come back at the image's size.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from seghw.errors import BadInput
+from seghw.sam_embeddings import EmbeddingCache
+
+#: Logits of masks, in bytes, that are held at once, and prompts that are decoded at once: they
+#: bound the memory of a 1024 x 1024 image under the largest models to a few GB.
+_LOGIT_BYTES = 1 << 28
+_PROMPTS_AT_ONCE = 64
+#: Stability compares the mask at logits above +1 with that above -1, as SAM does.
+_STABILITY_OFFSET = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A promptable model with its preprocessing; ``sam.load_sam`` makes one."""
+
+    name: str  # what captions call it
+    model: nn.Module  # transformers' SamModel or Sam2Model, in evaluation mode
+    processor: Any  # transformers' SamProcessor or Sam2Processor
+    embeddings: EmbeddingCache
+
+
+class Segments(NamedTuple):
+    """Masks and what the model thinks of them."""
+
+    masks: np.ndarray  # bool (K, H, W)
+    predicted_iou: np.ndarray  # float32 (K,); the model's own estimate, about 0..1
+
+
+def segment_boxes(segmenter: Segmenter, image: np.ndarray, boxes: np.ndarray) -> Segments:
+    """One mask a box.
+
+    Args:
+        segmenter: from ``load_sam``.
+        image: uint8 (3, H, W).
+        boxes: (K, 4): x0, y0, x1, y1, inclusive, inside the image.
+
+    Returns:
+        K masks, in the order of the boxes.
+
+    Raises:
+        BadInput: the image or a box is none of these.
+    """
+    height, width = _checked_image(image)
+    boxes = np.asarray(boxes)
+    if not boxes.size:
+        boxes = boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise BadInput(f"boxes must be (K, 4): x0, y0, x1, y1; got {boxes.shape}")
+    for x0, y0, x1, y1 in boxes.tolist():
+        if not (0 <= x0 <= x1 <= width - 1 and 0 <= y0 <= y1 <= height - 1):
+            raise BadInput(
+                f"box {(x0, y0, x1, y1)} is none of a {width} x {height} image; "
+                "give x0 <= x1 and y0 <= y1, inclusive and from 0"
+            )
+    return _best_masks(segmenter, image, input_boxes=boxes)
+
+
+def segment_points(
+    segmenter: Segmenter, image: np.ndarray, points: np.ndarray, labels: np.ndarray | None = None
+) -> Segments:
+    """One mask a set of clicks.
+
+    A single click is ambiguous: the model proposes several masks for it, of which the one with
+    the highest predicted IoU is returned. Several clicks ask for a single mask.
+
+    Args:
+        segmenter: from ``load_sam``.
+        image: uint8 (3, H, W).
+        points: (K, P, 2): for each of K masks, x, y of its P clicks, inside the image.
+        labels: (K, P): 1 on the object, 0 beside it; default all 1.
+
+    Returns:
+        K masks, in the order of the sets.
+
+    Raises:
+        BadInput: the image, a point or a label is none of these.
+    """
+    height, width = _checked_image(image)
+    points = np.asarray(points)
+    if points.ndim != 3 or points.shape[1] < 1 or points.shape[2] != 2:
+        raise BadInput(f"points must be (K, P, 2), with P at least 1; got {points.shape}")
+    labels = np.ones(points.shape[:2]) if labels is None else np.asarray(labels)
+    if labels.shape != points.shape[:2] or not np.isin(labels, (0, 1)).all():
+        raise BadInput(f"labels must be {points.shape[:2]}, each 0 or 1; got {labels.tolist()}")
+    outside = ~((points >= 0) & (points <= (width - 1, height - 1))).all(axis=2)
+    if outside.any():
+        raise BadInput(f"point {points[outside][0].tolist()} is outside of {width} x {height}")
+    multimask = points.shape[1] == 1
+    return _best_masks(
+        segmenter, image, multimask=multimask, input_points=points, input_labels=labels
+    )
+
+
+def segment_everything(
+    segmenter: Segmenter,
+    image: np.ndarray,
+    *,
+    points_per_side: int | None = None,
+    min_predicted_iou: float = 0.88,
+    min_stability: float = 0.95,
+    max_box_iou: float = 0.7,
+) -> Segments:
+    """All masks of an image: SAM's automatic mode, without its crops.
+
+    Every point of a grid is a click with several masks; a mask stays if the model trusts it, if
+    it barely changes with the threshold (stability: IoU of the masks at logits above +1 and -1),
+    and if no better one has nearly the same box (non-maximum suppression).
+
+    Args:
+        segmenter: from ``load_sam``.
+        image: uint8 (3, H, W).
+        points_per_side: of the grid; default 32 on a GPU, as SAM has it, and 16 on a CPU.
+        min_predicted_iou: masks at or below it are dropped.
+        min_stability: likewise, 0..1.
+        max_box_iou: of two masks whose boxes overlap by more, the lower one is dropped.
+
+    Returns:
+        Masks by falling predicted IoU; there may be none.
+
+    Raises:
+        BadInput: the image is not one, or the stability lies outside of 0..1.
+    """
+    from torchvision.ops import masks_to_boxes, nms
+
+    height, width = _checked_image(image)
+    if not 0 <= min_stability <= 1:
+        raise BadInput(f"min_stability must lie between 0 and 1, got {min_stability}")
+    side = points_per_side or (16 if segmenter.model.device.type == "cpu" else 32)
+    steps = (np.arange(side) + 0.5) / side
+    grid = np.stack(np.meshgrid(steps * width, steps * height), axis=-1).reshape(-1, 1, 2)
+    labels = np.ones(grid.shape[:2])
+    packed, scores, boxes = [], [], []
+    outputs = _decode(segmenter, image, multimask=True, input_points=grid, input_labels=labels)
+    total = -(-len(grid) // _prompts_at_once(segmenter, image, multimask=True))
+    bar = tqdm(outputs, total=total, desc="all masks", unit="batch", leave=False, delay=2)
+    for low_resolution, iou, upscale in bar:
+        trusted = iou > min_predicted_iou
+        # Only what is trusted is worth the memory of the full resolution.
+        logits = upscale(low_resolution[trusted][:, None])[:, 0]
+        stable = _stability(logits) > min_stability
+        masks = logits[stable] > 0
+        packed.extend(np.packbits(mask) for mask in masks.cpu().numpy())
+        scores.append(iou[trusted][stable].cpu())
+        boxes.append(masks_to_boxes(masks).cpu() if len(masks) else torch.zeros(0, 4))
+    kept = nms(torch.cat(boxes), torch.cat(scores), max_box_iou)
+    masks = np.zeros((len(kept), height, width), np.bool_)
+    for mask, k in zip(masks, kept.tolist(), strict=True):
+        mask[:] = np.unpackbits(packed[k], count=mask.size).reshape(mask.shape)
+    return Segments(masks, torch.cat(scores)[kept].numpy())
+
+
+def _best_masks(
+    segmenter: Segmenter, image: np.ndarray, *, multimask: bool = False, **prompts: np.ndarray
+) -> Segments:
+    """For each prompt the proposal with the highest predicted IoU."""
+    masks, scores = [np.zeros((0, *image.shape[1:]), np.bool_)], [np.zeros(0, np.float32)]
+    for low_resolution, iou, upscale in _decode(segmenter, image, multimask=multimask, **prompts):
+        best = iou.argmax(dim=1)
+        rows = torch.arange(len(best), device=best.device)
+        masks.append((upscale(low_resolution[rows, best][:, None])[:, 0] > 0).cpu().numpy())
+        scores.append(iou[rows, best].cpu().numpy())
+    return Segments(np.concatenate(masks), np.concatenate(scores))
+
+
+@torch.inference_mode()
+def _decode(
+    segmenter: Segmenter, image: np.ndarray, *, multimask: bool, **prompts: np.ndarray
+) -> Iterator[tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]]:
+    """Decode the prompts a few at a time.
+
+    Yields:
+        Logits (k, M, h, w) at the decoder's resolution, predicted IoU (k, M), and a function
+        that takes logits (any, M, h, w) to the image's resolution.
+    """
+    size = image.shape[1:]
+    count = len(next(iter(prompts.values())))
+    if not count:
+        return
+    *embeddings, inner = segmenter.embeddings.get(image, lambda: _encode(segmenter, image))
+    inner = inner.tolist()
+    # SAM keeps an image's proportions inside its square, SAM 2 stretches it.
+    scale = torch.tensor([inner[1] / size[1], inner[0] / size[0]])
+
+    def upscale(logits: Tensor) -> Tensor:
+        (full,) = segmenter.processor.post_process_masks(
+            [logits], [size], reshaped_input_sizes=[inner], binarize=False
+        )
+        return full
+
+    at_once = _prompts_at_once(segmenter, image, multimask)
+    for start in range(0, count, at_once):
+        tensors = {
+            name: _to_model(name, value[start : start + at_once], scale, segmenter.model)
+            for name, value in prompts.items()
+        }
+        out = segmenter.model(
+            image_embeddings=embeddings if len(embeddings) > 1 else embeddings[0],
+            multimask_output=multimask,
+            **tensors,
+        )
+        yield out.pred_masks[0].float(), out.iou_scores[0].float(), upscale
+
+
+def _prompts_at_once(segmenter: Segmenter, image: np.ndarray, multimask: bool) -> int:
+    """How many prompts are decoded together, so that memory stays bounded."""
+    # Twice, because SAM's logits pass through its own square on their way to the image's size.
+    pixels = 2 * max(image[0].size, segmenter.model.prompt_encoder.input_image_size**2)
+    a_prompt = 4 * pixels * (3 if multimask else 1)
+    return min(_PROMPTS_AT_ONCE, max(1, _LOGIT_BYTES // a_prompt))
+
+
+def _to_model(name: str, value: np.ndarray, scale: Tensor, model: nn.Module) -> Tensor:
+    """One image's prompts as the model wants them: a leading axis, its own pixels."""
+    if name == "input_labels":
+        return torch.from_numpy(value.astype(np.int64))[None].to(model.device)
+    tensor = torch.from_numpy(np.ascontiguousarray(value, np.float32))
+    return (tensor * scale.repeat(tensor.shape[-1] // 2))[None].to(model.device)
+
+
+def _encode(segmenter: Segmenter, image: np.ndarray) -> list[Tensor]:
+    """The image's embeddings (one for SAM, three for SAM 2), then its height and width inside."""
+    # A copy: images of a memory-mapped set cannot be written to, which torch warns about.
+    inputs = segmenter.processor(
+        images=np.array(image), input_data_format="channels_first", return_tensors="pt"
+    )
+    pixels = inputs["pixel_values"].to(segmenter.model.device)
+    inner = inputs.get("reshaped_input_sizes", torch.tensor([pixels.shape[-2:]]))[0]
+    with _progress(segmenter.model):
+        embeddings = segmenter.model.get_image_embeddings(pixels)
+    return [*(embeddings if isinstance(embeddings, list) else [embeddings]), inner]
+
+
+@contextmanager
+def _progress(model: nn.Module) -> Iterator[None]:
+    """A bar over the encoder's blocks, for an encoder that takes its time."""
+    encoder = model.vision_encoder
+    blocks = encoder.layers if hasattr(encoder, "layers") else encoder.backbone.blocks
+    with tqdm(total=len(blocks), desc="encoding the image", leave=False, delay=2) as bar:
+
+        def advance(*_: Any) -> None:
+            bar.update()
+
+        hooks = [block.register_forward_hook(advance) for block in blocks]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _stability(logits: Tensor) -> Tensor:
+    """IoU of the masks at the two thresholds; NaN, which passes no test, where both are empty."""
+    inner = (logits > _STABILITY_OFFSET).sum((-1, -2))
+    return inner / (logits > -_STABILITY_OFFSET).sum((-1, -2))
+
+
+def _checked_image(image: np.ndarray) -> tuple[int, int]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+        raise BadInput(f"an image must be uint8 (3, H, W), got {image.dtype} {image.shape}")
+    return image.shape[1:]
