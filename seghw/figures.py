@@ -20,7 +20,7 @@ from seghw import report_figures as kinds
 from seghw.errors import BadInput
 from seghw.evaluate import Evaluation
 from seghw.files import whole_file
-from seghw.panels import STYLE, evaluation_panel, new_figure, overlay, show
+from seghw.panels import STYLE, colour_masks, evaluation_panel, new_figure, show
 from seghw.paths import FIGURES as FIGURES_FOLDER
 from seghw.paths import RUNS
 from seghw.recipes import RECIPES
@@ -53,20 +53,21 @@ def _registry() -> dict[int, Drawing]:
 
 
 def dotted_beside_dense(records: Records) -> kinds.Drawn:
-    """One test image as both recipes' best MSE + Dice runs see it."""
-    runs = [records.evaluation("shapes", recipe, "mse_dice") for recipe in RECIPES]
-    data = runs[0].data
-    # The reference's median image, as everywhere.
-    [i] = records.chosen_images("shapes", (50,))
-    figure, axes = new_figure(8, 2.75, 1, 4)
-    show(axes[0, 0], data.images[i], "image")
-    show(axes[0, 1], overlay(data.images[i], data.masks[i], data.classes), "truth")
-    for ax, found in zip(axes[0, 2:], runs, strict=True):
-        title = f"{found.run.config.recipe}: test mean IoU {found.iou:.2f}"
-        show(ax, overlay(data.images[i], found.masks[i], data.classes), title)
+    """One test image of each family, and its masks under both recipes' best MSE + Dice runs."""
+    figure, axes = new_figure(8, 4.7, 2, 4)
+    for row, family in zip(axes, ("coco", "shapes"), strict=True):
+        data = records.test_set(family)
+        [i] = records.chosen_images(family, (50,))  # the reference's median image
+        show(row[0], data.images[i], "image")
+        show(row[1], colour_masks(data.masks[i], data.classes), "truth")
+        for ax, recipe in zip(row[2:], RECIPES, strict=True):
+            found = records.evaluation(family, recipe, "mse_dice")
+            masks = colour_masks(found.masks[i], data.classes)
+            show(ax, masks, f"{recipe}: test mean IoU {found.iou:.2f}")
     return figure, (
-        "The report's network can paint every fourth pixel only; mended, it paints them all. "
-        f"Test image {i}, the best MSE + Dice run of either recipe, profile {records.profile}."
+        "The report's network can paint every fourth pixel only; mended, it paints them all. The "
+        f"best MSE + Dice runs of both recipes, profile {records.profile}, on test images of "
+        "median difficulty."
     )
 
 

@@ -129,7 +129,8 @@ def segment_everything(
         points_per_side: of the grid; default 32 on a GPU, as SAM has it, and 16 on a CPU.
         min_predicted_iou: masks at or below it are dropped.
         min_stability: likewise, 0..1.
-        max_box_iou: of two masks whose boxes overlap by more, the lower one is dropped.
+        max_box_iou: of two masks whose boxes overlap by more, the lower one is dropped; boxes
+            run from pixel centre to pixel centre, so that of a line has no area to overlap.
 
     Returns:
         Masks by falling predicted IoU; there may be none.

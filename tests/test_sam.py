@@ -34,7 +34,7 @@ def image() -> np.ndarray:
 
 def _spread(model: torch.nn.Module) -> torch.nn.Module:
     """Random weights whose masks are neither empty nor full and depend on the prompt."""
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "positional" in name or "norm" in name:
@@ -139,6 +139,25 @@ def sam_folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def blobs_folder(sam_folder, tmp_path_factory) -> Path:
+    """The same with small masks here and there, of which an image holds many."""
+    model = load_sam(sam_folder, cache=None).model
+    with torch.no_grad():
+        # One channel becomes a constant, by which the logits sink about 1.5 standard deviations.
+        model.mask_decoder.upscale_conv2.weight[:, 0] = 0
+        model.mask_decoder.upscale_conv2.bias[0] = 1
+        for head in model.mask_decoder.output_hypernetworks_mlps:
+            head.proj_out.weight.mul_(10)
+            head.proj_out.weight[0] = 0
+            head.proj_out.bias[0] = -160
+        model.mask_decoder.iou_prediction_head.proj_out.bias.add_(1)  # above 0, mostly
+    folder = tmp_path_factory.mktemp("blobs")
+    model.save_pretrained(folder)
+    shutil.copy(sam_folder / "processor_config.json", folder)
+    return folder
+
+
 @pytest.fixture(scope="module", params=["sam", "sam2"])
 def folder(request, sam_folder, tmp_path_factory) -> Path:
     if request.param == "sam":
@@ -214,11 +233,11 @@ def test_several_clicks_ask_for_one_mask(folder, opened, image):
     np.testing.assert_allclose(found.predicted_iou, scores[:, 0], rtol=1e-4, atol=1e-5)
 
 
-def test_everything_is_what_the_pipeline_of_transformers_finds(sam_folder, image):
+def test_everything_is_what_the_pipeline_of_transformers_finds(blobs_folder, image):
     from PIL import Image
     from transformers import pipeline
 
-    opened = load_sam(sam_folder, cache=None)
+    opened = load_sam(blobs_folder, cache=None)
     # Half of what there is must fall to the limit on the predicted IoU.
     limit = np.median(segment_everything(opened, image, **_NO_LIMIT).predicted_iou).item()
     found = segment_everything(
@@ -229,7 +248,7 @@ def test_everything_is_what_the_pipeline_of_transformers_finds(sam_folder, image
         min_stability=0.9,
         max_box_iou=0.6,
     )
-    generator = pipeline("mask-generation", model=str(sam_folder), device="cpu")
+    generator = pipeline("mask-generation", model=str(blobs_folder), device="cpu")
     theirs = generator(
         Image.fromarray(image.transpose(1, 2, 0)),
         points_per_crop=6,
@@ -284,15 +303,16 @@ def test_memory_bounds_the_prompts_decoded_at_once(tiny, image):
     assert segmenter._prompts_at_once(tiny, image, multimask=True) == 64
 
 
-def test_everything_is_distinct_and_sorted(sam_folder, image):
+def test_everything_is_distinct_and_sorted(blobs_folder, image):
     from torchvision.ops import box_iou, masks_to_boxes
 
-    opened = load_sam(sam_folder, cache=None)
+    opened = load_sam(blobs_folder, cache=None)
     found = segment_everything(opened, image, **_NO_LIMIT)
     assert len(found.masks) >= 3
     assert (np.diff(found.predicted_iou) <= 0).all()
     boxes = masks_to_boxes(torch.from_numpy(found.masks))
-    assert (box_iou(boxes, boxes).fill_diagonal_(0) <= 0.7).all()
+    # Of two masks one pixel wide, whose boxes have no area, the IoU is 0 / 0.
+    assert (box_iou(boxes, boxes).fill_diagonal_(0).nan_to_num_() <= 0.7).all()
     # No predicted IoU is above its highest, no stability above 1.
     for limit in ({"min_predicted_iou": found.predicted_iou[0].item()}, {"min_stability": 1.0}):
         none = segment_everything(opened, image, **(_NO_LIMIT | limit))
