@@ -67,6 +67,7 @@ def _draw_loss(ax: Axes, run: Run, siblings: Sequence[Run]) -> None:
         ax.plot(other.history["iteration"], other.history["loss"], color=INK, lw=0.6, alpha=0.4)
     ax.plot(run.history["iteration"], run.history["loss"], color=BLUE, lw=1.6)
     ax.set(title=loss_name(run), xlabel="iteration", ylabel="loss")
+    ax.ticklabel_format(axis="y", useOffset=False)  # "+1.199e1" over the axis is not readable
     if run.status == "diverged":
         ax.set_title(f"{loss_name(run)}: diverged", color=RED)
 
