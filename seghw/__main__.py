@@ -153,12 +153,6 @@ def draw_figures(args: argparse.Namespace) -> None:
     print(f"{len(made)} figures: {args.out}")
 
 
-def measure_claims(args: argparse.Namespace) -> None:
-    from seghw.claims import check_claims, claims_table
-
-    print(claims_table(check_claims(args.runs, args.profile)))
-
-
 # -- arguments ------------------------------------------------------------------------------
 
 
