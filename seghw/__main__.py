@@ -78,6 +78,7 @@ def _save(data, folder: Path) -> None:
 
 def train_one(args: argparse.Namespace) -> int:
     from seghw.recipes import RECIPES, TrainConfig
+    from seghw.sources import describe_data
     from seghw.train import train
 
     rates = RECIPES[args.recipe].learning_rates
@@ -90,7 +91,9 @@ def train_one(args: argparse.Namespace) -> int:
         args.seed,
         args.profile,
         args.epochs,
+        augment=args.augment,
     )
+    print(f"own set: {args.data}" if args.data else describe_data(config.dataset))
     run = train(config, _own_sets(args.data), runs=args.runs)
     if run.status == "diverged":
         raise BadInput(run.record["error"])
@@ -110,8 +113,9 @@ def _own_sets(folder: Path | None):
 
 
 def sweep_all(args: argparse.Namespace) -> int:
+    from seghw.executors import dask_cluster
     from seghw.recipes import RECIPES
-    from seghw.sources import default_dataset
+    from seghw.sources import default_dataset, describe_data
     from seghw.sweep import grid, outcome_table, run_sweep
 
     datasets = args.dataset or [default_dataset(family) for family in ("shapes", "coco")]
@@ -120,9 +124,13 @@ def sweep_all(args: argparse.Namespace) -> int:
         for seed in range(args.seeds)  # outermost, so that what is there is comparable early
         for dataset in datasets
         for recipe in args.recipe or RECIPES
-        for config in grid(dataset, recipe, profile=args.profile, seeds=[seed])
+        for config in grid(
+            dataset, recipe, profile=args.profile, seeds=[seed], variant=args.coefficients
+        )
     ]
-    outcomes = run_sweep(configs, jobs=args.jobs, runs=args.runs)
+    print(*map(describe_data, datasets), sep="\n")
+    executor = dask_cluster(args.scheduler) if args.scheduler else None
+    outcomes = run_sweep(configs, executor=executor, jobs=args.jobs, runs=args.runs.resolve())
     print(outcome_table(outcomes))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
@@ -132,13 +140,14 @@ def evaluate_run(args: argparse.Namespace) -> None:
     from seghw.evaluate import evaluate
     from seghw.figures import evaluation_panels
     from seghw.runs import load_run
-    from seghw.sources import open_split, split_real
+    from seghw.sources import describe_data, open_split, split_real
 
     run = load_run(args.run_folder)
     if args.data:
         data = split_real(SegmentationSet.load(args.data), args.split)
     else:
         data = open_split(run.config, args.split)
+        print(describe_data(run.config.dataset))
     found = evaluate(run, data)
     out = args.out or run.folder / f"evaluation-{args.split}"
     found.write_table(out / "images.csv")
@@ -146,9 +155,21 @@ def evaluate_run(args: argparse.Namespace) -> None:
     print(f"mean IoU {found.iou:.3f} on {len(data)} images of {data.name}: {out}")
 
 
+def bench(args: argparse.Namespace) -> None:
+    from importlib import import_module
+
+    options = {"tried": True} if args.tried else {}
+    if args.tried and args.what != "train":
+        raise BadInput(f"--tried goes with `bench train`, not with {args.what!r}")
+    print(getattr(import_module(f"seghw.bench_{args.what}"), f"bench_{args.what}")(**options))
+
+
 def draw_figures(args: argparse.Namespace) -> None:
     from seghw.figures import make_figures
+    from seghw.records import Records
 
+    records = Records(args.runs, args.profile, args.sam)
+    print(*(records.describe_data(family) for family in ("shapes", "coco")), sep="\n")
     made = make_figures(args.only, out=args.out, runs=args.runs, profile=args.profile, sam=args.sam)
     print(f"{len(made)} figures: {args.out}")
 
@@ -163,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train one run"))
     _add_sweep(commands.add_parser("sweep", help="train the report's grid, resumably"))
     _add_evaluate(commands.add_parser("evaluate", help="score a run and draw its panels"))
+    _add_bench(commands.add_parser("bench", help="measure speed against DLStudio"))
     _add_figures(commands.add_parser("figures", help="draw the report's figures from the records"))
     return parser
 
@@ -204,8 +226,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     from seghw.recipes import DATASETS, LOSSES, PROFILES, RECIPES
+    from seghw.sources import default_dataset
 
-    parser.add_argument("--dataset", choices=DATASETS, default="shapes5")
+    parser.add_argument("--dataset", choices=DATASETS, default=default_dataset("shapes"))
     parser.add_argument("--data", type=Path, help="a set made by `data ...`, split 70/15/15")
     parser.add_argument("--recipe", choices=RECIPES, default="corrected")
     parser.add_argument("--loss", choices=LOSSES, default="mse_dice")
@@ -214,18 +237,27 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--profile", choices=PROFILES, default="laptop")
     parser.add_argument("--epochs", type=int, help="default: the profile's")
+    parser.add_argument("--augment", action="store_true", help="flip and scale the images")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the record goes")
     parser.set_defaults(run=train_one)
 
 
 def _add_sweep(parser: argparse.ArgumentParser) -> None:
     from seghw.recipes import DATASETS, PROFILES, RECIPES
+    from seghw.sweep import COEFFICIENTS
 
     parser.add_argument("--dataset", choices=DATASETS, action="append")
     parser.add_argument("--recipe", choices=RECIPES, action="append")
     parser.add_argument("--profile", choices=PROFILES, default="laptop")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    parser.add_argument(
+        "--coefficients",
+        choices=COEFFICIENTS,
+        default="section3",
+        help="which of the report's two lists",
+    )
     parser.add_argument("--jobs", type=int, help="runs side by side, default one a core")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that trains them")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the records go")
     parser.set_defaults(run=sweep_all)
 
@@ -239,6 +271,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--panels", type=int, default=3, help="how many images to draw")
     parser.add_argument("--out", type=Path, help="default: a folder inside the run's")
     parser.set_defaults(run=evaluate_run)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("data", "train", "evaluate", "losses"))
+    parser.add_argument("--tried", action="store_true", help="train: what might be faster, too")
+    parser.set_defaults(run=bench)
 
 
 def _add_figures(parser: argparse.ArgumentParser) -> None:

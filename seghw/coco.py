@@ -95,7 +95,7 @@ def rasterise(
     boxes: list[list[Box]] = []
     kept: list[CocoImage] = []
     left_out: dict[str, str] = {}
-    for image in tqdm(chosen, desc="COCO images", unit="image"):
+    for image in tqdm(chosen, desc="COCO images", unit="image", leave=False, delay=2):
         n = len(kept)
         try:
             pixels[n] = _read_image(image, files, size)

@@ -60,11 +60,15 @@ class SegmentationSet:
 
         The same seed always gives the same parts. ``split(0.8, 0.1)`` returns three parts.
         """
+        return tuple(self.subset(part) for part in self.partition(*fractions, seed=seed))
+
+    def partition(self, *fractions: float, seed: int = 0) -> tuple[np.ndarray, ...]:
+        """The sorted indices of the parts that ``split`` returns; no image is read for them."""
         if min(fractions, default=0) < 0 or sum(fractions) > 1:
             raise BadInput(f"fractions must be >= 0 and add up to 1 at most, got {fractions}")
         order = np.random.default_rng(seed).permutation(len(self))
         cuts = np.round(np.cumsum(fractions) * len(self)).astype(int)
-        return tuple(self.subset(np.sort(part)) for part in np.split(order, cuts))
+        return tuple(np.sort(part) for part in np.split(order, cuts))
 
     def save(self, folder: str | Path) -> None:
         """Write the set to a new folder: two ``.npy`` arrays and ``set.json``.

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from seghw import data_figures
 from seghw import report_figures as kinds
 from seghw.errors import BadInput
 from seghw.evaluate import Evaluation
@@ -74,7 +75,12 @@ def dotted_beside_dense(records: Records) -> kinds.Drawn:
 #: Figure number to the function that draws it.
 FIGURES = _registry()
 #: What goes to ``beyond/``, by file name.
-BEYOND: dict[str, Drawing] = {"dotted_beside_dense": dotted_beside_dense}
+BEYOND: dict[str, Drawing] = {
+    "dotted_beside_dense": dotted_beside_dense,
+    "gallery_shapes": data_figures.gallery_shapes,
+    "gallery_scenes": data_figures.gallery_scenes,
+    "distributions": data_figures.distributions,
+}
 
 
 def make_figures(

@@ -75,10 +75,10 @@ def _overlaps(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             f"got {tuple(pred.shape)} and {tuple(target.shape)}"
         )
     wide = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
-    pred, target = pred.to(wide).flatten(2), target.to(wide).flatten(2)
+    pred, target = pred.to(wide), target.to(wide)
     # Not einsum: its matrix product adds up one by one, which is coarser and slower, and autocast
     # would run it in half precision.
-    return tuple((a * b).sum(2) for a, b in ((pred, target), (pred, pred), (target, target)))
+    return tuple((a * b).sum((2, 3)) for a, b in ((pred, target), (pred, pred), (target, target)))
 
 
 class LossTerms(NamedTuple):

@@ -132,6 +132,9 @@ class TrainConfig:
     epochs: int | None = None  # None trains as long as the profile says
     aspp_rates: tuple[int, ...] | None = (2, 4, 6)
     skip_connections: bool = True
+    copy_across: bool = True
+    head: str | None = None  # None is the recipe's
+    augment: bool = False  # flip and scale the training images at random
 
     def __post_init__(self) -> None:
         for field, known in (
@@ -165,6 +168,12 @@ class TrainConfig:
             parts.append(f"epochs{self.epochs}")
         if not self.skip_connections:
             parts.append("noskip")
+        if not self.copy_across:
+            parts.append("nocopies")
+        if self.head is not None:
+            parts.append(self.head)
+        if self.augment:
+            parts.append("augmented")
         return "-".join([*parts, f"seed{self.seed}"])
 
     @property
@@ -183,8 +192,9 @@ class TrainConfig:
             width=profile.width,
             depth=profile.depth,
             aspp_rates=self.aspp_rates,
-            head=RECIPES[self.recipe].head,
+            head=self.head or RECIPES[self.recipe].head,
             skip_connections=self.skip_connections,
+            copy_across=self.copy_across,
         )
 
     def with_seed(self, seed: int) -> "TrainConfig":

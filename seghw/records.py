@@ -10,8 +10,8 @@ from seghw.errors import BadInput
 from seghw.evaluate import Evaluation, evaluate
 from seghw.paths import RUNS
 from seghw.runs import Run, load_runs
-from seghw.sources import default_dataset, open_split
-from seghw.sweep import best
+from seghw.sources import default_dataset, describe_data, open_split
+from seghw.sweep import COEFFICIENTS, best, best_setting
 
 #: The data set that stands for a family where the real one's runs are missing.
 DRAWN = {"shapes": "shapes5", "coco": "scenes3"}
@@ -35,13 +35,16 @@ class Records:
         self.runs = cache(self._runs)
         self.test_set = cache(self._test_set)
         self.evaluation = cache(self._evaluation)
+        self.evaluations = cache(self._evaluations)
         self.chosen_images = cache(self._chosen_images)
 
     def _runs(self, family: str, recipe: str, loss: str) -> list[Run]:
         """The grid's runs of a loss on a family's data, ``"shapes"`` or ``"coco"``.
 
-        Runs with another network or another length than the grid's are left aside.
+        Runs with another network, another length or other coefficients than the grid's are left
+        aside, and so are those that failed.
         """
+        coefficients = (None, *COEFFICIENTS["section3"][family])
         for dataset in dict.fromkeys((default_dataset(family), DRAWN[family])):
             found = load_runs(
                 self.profile,
@@ -51,14 +54,30 @@ class Records:
                 loss=loss,
                 aspp_rates=(2, 4, 6),
                 skip_connections=True,
+                copy_across=True,
+                head=None,
+                augment=False,
                 epochs=None,
             )
+            found = [
+                run
+                for run in found
+                if run.config.coefficient in coefficients and run.status != "failed"
+            ]
             if found:
                 return found
         raise BadInput(
             f"{self.folder / self.profile} holds no runs for {family}, {recipe}, {loss}; "
             "`python -m seghw sweep` trains them"
         )
+
+    def describe_data(self, family: str) -> str:
+        """One line on where the images behind a family's figures come from."""
+        try:
+            dataset = self.runs(family, "corrected", "mse_dice")[0].config.dataset
+        except BadInput:  # no runs: what they would see
+            dataset = default_dataset(family)
+        return describe_data(dataset)
 
     def siblings(self, run: Run, family: str) -> list[Run]:
         """The same configuration with other seeds."""
@@ -78,6 +97,11 @@ class Records:
             BadInput: its weights are missing.
         """
         return evaluate(best(self.runs(family, recipe, loss)), self.test_set(family))
+
+    def _evaluations(self, family: str, recipe: str, loss: str) -> list[Evaluation]:
+        """The seeds of a loss's best setting, held against the test set; those with weights."""
+        runs = best_setting(self.runs(family, recipe, loss))
+        return [evaluate(run, self.test_set(family)) for run in runs if run.has_weights()]
 
     def _chosen_images(self, family: str, percentiles: tuple[int, ...]) -> list[int]:
         """Test images at percentiles of the per-image IoU of the best corrected MSE + Dice run.

@@ -16,7 +16,7 @@ from seghw.dataset import SegmentationSet
 from seghw.panels import evaluation_panel, new_figure, overlay, show
 from seghw.records import Records
 from seghw.runs import Run
-from seghw.sweep import best, worst
+from seghw.sweep import best, best_setting, mean_rank, worst
 
 PANEL_PERCENTILES = (25, 50, 75)
 SAM_PERCENTILES = (10, 30, 50, 70, 90)
@@ -49,9 +49,9 @@ def training(records: Records, recipe: str, which: str, family: str, loss: str) 
 
 def coefficients(records: Records, recipe: str, which: str, family: str) -> Drawn:
     _, rank = _CHOICE[which]
-    by_coefficient = _best_settings(records.runs(family, recipe, "mse_dice"))
+    by_coefficient = _best_rates(records.runs(family, recipe, "mse_dice"))
     pick = max if which == "best" else min
-    coefficient = pick(by_coefficient, key=lambda c: _mean_score(by_coefficient[c]))
+    coefficient = pick(by_coefficient, key=lambda c: mean_rank(by_coefficient[c]))
     shown = {c: best(runs) for c, runs in by_coefficient.items()}
     chosen = shown.pop(coefficient)
     count = len(by_coefficient[coefficient])
@@ -63,17 +63,10 @@ def coefficients(records: Records, recipe: str, which: str, family: str) -> Draw
     )
 
 
-def _best_settings(runs: Sequence[Run]) -> dict[float, list[Run]]:
-    """For each coefficient, the runs (one a seed) of the learning rate with the best mean."""
-    groups: dict[float, dict[float, list[Run]]] = {}
-    for run in runs:
-        rates = groups.setdefault(run.config.coefficient, {})
-        rates.setdefault(run.config.learning_rate, []).append(run)
-    return {c: max(rates.values(), key=_mean_score) for c, rates in groups.items()}
-
-
-def _mean_score(runs: Sequence[Run]) -> tuple[float, float]:
-    return tuple(np.mean([run.rank for run in runs], axis=0))
+def _best_rates(runs: Sequence[Run]) -> dict[float, list[Run]]:
+    """For each coefficient, the seeds of the learning rate with the best mean."""
+    coefficients = sorted({run.config.coefficient for run in runs})
+    return {c: best_setting([r for r in runs if r.config.coefficient == c]) for c in coefficients}
 
 
 def result(records: Records, recipe: str, family: str, loss: str, k: int) -> Drawn:

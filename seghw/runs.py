@@ -6,7 +6,9 @@
     the configuration, how the run ended, the data's name and digest, versions, machine, wall
     time, scores after each epoch. Written last: a folder without it is unfinished.
 ``history.csv``
-    one row a logging step: iteration, loss, mse, dice, each averaged over the step.
+    one row a logging step: iteration; loss, mse and dice, averaged over the step; mse_gradient
+    and dice_gradient, the norms of the two terms' gradients at the network's output, measured on
+    the step's last batch.
 ``model.safetensors``
     the final weights, parameters in half precision.
 """
@@ -28,7 +30,7 @@ from seghw.model import MUNet
 from seghw.paths import RUNS
 from seghw.recipes import RECIPES, Recipe, TrainConfig
 
-HISTORY_COLUMNS = ("iteration", "loss", "mse", "dice")
+HISTORY_COLUMNS = ("iteration", "loss", "mse", "dice", "mse_gradient", "dice_gradient")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +78,8 @@ class Run:
     def history(self) -> dict[str, np.ndarray]:
         """Columns of ``history.csv`` as float64 arrays of equal length."""
         with (self.folder / "history.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {name: np.array([float(row[name]) for row in rows]) for name in HISTORY_COLUMNS}
+            names, *rows = csv.reader(file)
+        return dict(zip(names, np.array(rows, dtype=float).reshape(-1, len(names)).T, strict=True))
 
     def has_weights(self) -> bool:
         return (self.folder / "model.safetensors").is_file()

@@ -3,13 +3,15 @@
 import math
 import os
 import platform
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -17,8 +19,8 @@ from seghw import metrics
 from seghw.dataset import SegmentationSet, batches
 from seghw.errors import BadInput
 from seghw.evaluate import outputs
-from seghw.files import whole_file
-from seghw.losses import LossTerms, combined_loss
+from seghw.files import remove_leftovers, whole_file
+from seghw.losses import GradientBalance, LossTerms, combined_loss, gradient_balance
 from seghw.paths import RUNS
 from seghw.recipes import PROFILES, RECIPES, Recipe, TrainConfig
 from seghw.runs import (
@@ -33,6 +35,8 @@ from seghw.runs import (
 from seghw.sources import digest, open_split
 
 CHECKPOINT = "checkpoint.pt"
+#: torch has one random state a process, and an executor of threads may start two runs in it.
+_SEEDING = threading.Lock()
 
 
 def best_device() -> torch.device:
@@ -71,22 +75,57 @@ def train(
         BadInput: a record of this configuration on other data is in the way, or the data does
             not have the configuration's classes.
     """
+    run, _ = train_or_read(config, data, runs=runs, device=device, progress=progress)
+    return run
+
+
+def train_or_read(
+    config: TrainConfig,
+    data: tuple[SegmentationSet, SegmentationSet] | None = None,
+    *,
+    runs: str | Path = RUNS,
+    device: torch.device | None = None,
+    progress: bool = True,
+    wait: bool = True,
+) -> tuple[Run, bool]:
+    """As ``train``, and whether this call trained.
+
+    Args:
+        wait: wait while another process trains this configuration.
+
+    Raises:
+        filelock.Timeout: another process is training it, and ``wait`` is false.
+    """
     folder = run_folder(config, runs)
     folder.mkdir(parents=True, exist_ok=True)
-    # Two sweeps side by side: the second waits here, then finds the first one's record.
-    with FileLock(folder / ".lock"):
+    with FileLock(folder / ".lock", timeout=-1 if wait else 0):
         if data is None:
             data = (open_split(config, "train"), open_split(config, "validation"))
         if (folder / "run.json").is_file():
             finished = load_run(folder)
             _check_same_data(finished, data)
             if finished.status != "failed":
-                return finished
-        return _Training(config, *data, folder, device or best_device()).run(progress)
+                return finished, False
+        remove_leftovers(folder)
+        return _Training(config, *data, folder, device or best_device()).run(progress), True
+
+
+def record_failure(config: TrainConfig, error: str, runs: str | Path = RUNS) -> None:
+    """Leave a record that says why a run failed, unless it has a better one.
+
+    The next call of ``train`` with this configuration tries again, from its checkpoint.
+    """
+    folder = run_folder(config, runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Another process may be training it by now; its record will be the better one.
+    with suppress(Timeout), FileLock(folder / ".lock", timeout=0):
+        if not (folder / "run.json").is_file() or load_run(folder).status == "failed":
+            record = {"run_id": config.run_id, "status": "failed", "error": error}
+            write_record(folder, {**record, "config": config.to_dict(), "versions": versions()})
 
 
 def _check_same_data(run: Run, data: tuple[SegmentationSet, SegmentationSet]) -> None:
-    if run.record["data"]["digest"] != digest(data[0]):
+    if run.status != "failed" and run.record["data"]["digest"] != digest(data[0]):
         raise BadInput(
             f"{run.folder} was trained on other data ({run.record['data']['name']!r}, not "
             f"{data[0].name!r}); choose another folder for the records"
@@ -110,10 +149,12 @@ class _Training:
         self.epochs_planned: int = config.planned_epochs
         self.batches_an_epoch = math.ceil(len(training_set) / self.recipe.batch_size)
 
-        torch.manual_seed(config.seed)
+        with _SEEDING:
+            torch.manual_seed(config.seed)
+            network = config.network()
         # channels_last is how the convolution libraries want it, on CPUs and GPUs alike.
-        self.model = config.network().to(device, memory_format=torch.channels_last)
-        self.optimiser = _optimiser(self.recipe, config.learning_rate, self.model)
+        self.model = network.to(device, memory_format=torch.channels_last)
+        self.optimiser = optimiser(self.recipe, config.learning_rate, self.model)
         self.history: list[tuple[float, ...]] = []
         self.epochs: list[dict[str, float]] = []
         self.seconds = 0.0
@@ -146,29 +187,49 @@ class _Training:
         chosen = batches(len(self.training_set), self.recipe.batch_size, order_seed)
         window: list[LossTerms] = []
         for iteration, indices in enumerate(chosen, start=epoch * self.batches_an_epoch + 1):
-            window.append(self._step(indices, iteration))
-            if iteration % log_every == 0 or iteration == (epoch + 1) * self.batches_an_epoch:
-                means = torch.stack([torch.stack(terms) for terms in window]).mean(0).tolist()
+            logged = iteration % log_every == 0 or iteration == (epoch + 1) * self.batches_an_epoch
+            terms, pulls = self._step(indices, iteration, measure_gradients=logged)
+            window.append(terms)
+            if logged:
+                terms = torch.stack([torch.stack(terms) for terms in window]).cpu()
                 window.clear()
-                self.history.append((iteration, *means))
+                means = terms.mean(0).tolist()
+                self.history.append((iteration, *means, pulls.mse, pulls.dice))
                 bar.set_postfix(loss=f"{means[0]:.4g}", refresh=False)
-                if not math.isfinite(means[0]):
-                    return self._divergence(iteration, means[0])
+                finite = terms[:, 0].isfinite()
+                if not finite.all():
+                    first = int(finite.int().argmin())  # of the window
+                    return self._divergence(iteration - len(terms) + 1 + first, terms[first, 0])
             bar.update()
         self.epochs.append(self._validate())
         return None
 
-    def _step(self, indices: np.ndarray, iteration: int) -> LossTerms:
-        x = self.recipe.inputs(self.training_set.images[indices], self.config.dataset)
-        target = self.recipe.targets(self.training_set.masks[indices], self.config.classes)
-        x = x.to(self.device, memory_format=torch.channels_last)
-        terms = self._loss(self.model(x), target.to(self.device))
+    def _step(
+        self, indices: np.ndarray, iteration: int, *, measure_gradients: bool
+    ) -> tuple[LossTerms, GradientBalance | None]:
+        images, masks = self._batch(indices, iteration)
+        x = self.recipe.inputs(images, self.config.dataset)
+        target = self.recipe.targets(masks, self.config.classes)
+        x, target = x.to(self.device, memory_format=torch.channels_last), target.to(self.device)
+        output = self.model(x)
+        terms = self._loss(output, target)
+        pulls = gradient_balance(output, target, self.recipe.dice) if measure_gradients else None
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate(iteration)
         self.optimiser.zero_grad()
         terms.total.backward()
         self.optimiser.step()
-        return LossTerms(*(term.detach() for term in terms))
+        return LossTerms(*(term.detach() for term in terms)), pulls
+
+    def _batch(self, indices: np.ndarray, iteration: int) -> tuple[np.ndarray, np.ndarray]:
+        if not self.config.augment:
+            return self.training_set.images[indices], self.training_set.masks[indices]
+        from seghw.augment import augmented, flips_and_scales
+
+        epoch = (iteration - 1) // self.batches_an_epoch
+        seed = (self.config.seed, epoch)  # each epoch sees other versions of an image
+        batch = augmented(self.training_set, indices, flips_and_scales(), seed)
+        return batch.images, batch.masks
 
     def _loss(self, output: Tensor, target: Tensor) -> LossTerms:
         config = self.config
@@ -188,10 +249,12 @@ class _Training:
         warm_up = min(1.0, share / 0.1)
         return self.config.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * share))
 
-    def _divergence(self, iteration: int, loss: float) -> str:
-        last = f"epoch {len(self.epochs)}" if self.epochs else "none, it was the first epoch"
+    def _divergence(self, iteration: int, loss: Tensor) -> str:
+        last = "none, it was the first epoch"
+        if self.epochs:
+            last = f"{self.folder / CHECKPOINT}, after epoch {len(self.epochs)}"
         return (
-            f"the loss became {loss} at iteration {iteration} of {self.config.run_id}; "
+            f"the loss became {loss.item()} at iteration {iteration} of {self.config.run_id}; "
             f"last good checkpoint: {last}"
         )
 
@@ -249,7 +312,8 @@ class _Training:
 
     def _finish(self, status: str, error: str | None = None) -> Run:
         write_history(self.folder, self.history)
-        write_weights(self.folder, self.model)
+        if status == "finished":
+            write_weights(self.folder, self.model)
         write_record(
             self.folder,
             {
@@ -269,11 +333,13 @@ class _Training:
                 "machine": _machine(self.device),
             },
         )
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        if status == "finished":  # else it holds the last good weights
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return load_run(self.folder)
 
 
-def _optimiser(recipe: Recipe, learning_rate: float, model: nn.Module) -> torch.optim.Optimizer:
+def optimiser(recipe: Recipe, learning_rate: float, model: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's: SGD with the course's momentum of 0.9, or AdamW."""
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
     return torch.optim.AdamW(model.parameters(), lr=learning_rate)

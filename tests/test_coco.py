@@ -14,6 +14,7 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
 from seghw import coco
+from seghw.__main__ import main
 from seghw.classes import COCO3
 from seghw.dataset import SegmentationSet
 from seghw.errors import BadInput
@@ -128,6 +129,15 @@ def test_single_takes_the_homework_rule_in_order_of_id(mixed):
     assert ids(coco.select(mixed.json, min_box=32)) == [3, 9]
 
 
+def test_the_box_is_measured_before_the_resize(folder):
+    """200 pixels of 640 are 20 of 64, and still enough."""
+    folder.image(1, "1.png", plain(size=(640, 480)), size=(640, 480))
+    corners = [10, 10, 210, 10, 210, 210, 10, 210]
+    folder.annotation(1, "cat", [corners], bbox=[10, 10, 200, 200])
+    data = coco.build(folder.write(), folder.images, size=64)
+    assert data.boxes == [[(1, 1, 1, 20, 27)]]
+
+
 def test_the_box_must_reach_min_box_on_both_sides(folder):
     for image_id, bbox in enumerate([[0, 0, 200, 200], [0, 0, 199.9, 400], [0, 0, 400, 199.9]]):
         folder.image(image_id, f"{image_id}.png", size=(500, 500))
@@ -152,8 +162,11 @@ def test_annotations_can_be_read_once_and_used_often(mixed):
 
 
 def test_nothing_is_printed(mixed, capsys):
+    """No bar either, because the work is short."""
     coco.build(mixed.json, mixed.images, min_box=32)
-    assert capsys.readouterr().out == ""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "COCO images" not in captured.err
 
 
 @pytest.mark.parametrize("encode", [lambda mask: [SQUARE], run_lengths, compressed])
@@ -335,6 +348,31 @@ def test_the_manifest_credits_every_image(folder, tmp_path):
     }
 
 
+def test_the_command_downloads_and_builds_by_one_rule(folder, tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def download(out, *rule, splits):
+        asked.append((out, rule, splits))
+        return coco.Downloaded([folder.json], [folder.images / "1.png"], {})
+
+    folder.image(1, "1.png", plain())
+    folder.annotation(1, "cat")
+    folder.annotation(1, "bus")
+    folder.write()
+    monkeypatch.setattr(coco, "download", download)
+    arguments = ["--download", str(folder.root), "--split", "val2017", "--classes", "cat", "bus"]
+    arguments += ["--min-box", "32", "--instances", "any", "--size", "16"]
+    assert main(["data", "coco", *arguments, "--out", str(tmp_path / "set")]) == 0
+    assert asked == [(folder.root, (["cat", "bus"], 32, "any"), ["val2017"])]
+    assert capsys.readouterr().out.startswith("1 images of 16 x 16 (1 cat, 1 bus)")
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [
+        "images.npy",
+        "manifest.csv",
+        "masks.npy",
+        "set.json",
+    ]
+
+
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any))
 def test_a_tight_box_holds_the_mask_and_touches_it_on_every_side(mask):
     x0, y0, x1, y1 = coco.tight_box(mask)
@@ -488,6 +526,56 @@ def test_real_coco_masks_are_those_of_pycocotools(coco_mini, capsys):
             assert reference.loadCats(annotation["category_id"])[0]["name"] == name
             seen += 1
     assert seen == len(reference.getAnnIds(iscrowd=False)) == 371
+
+
+def test_real_coco_sets_hold_pycocotools_masks_on_every_image(coco_mini, capsys):
+    """Through ``build``: all 80 categories, each instance united and resized by hand."""
+    size = 64
+    reference = COCO(str(coco_mini[0]))
+    names = {c["id"]: c["name"] for c in reference.dataset["categories"]}
+    planes = {category: plane for plane, category in enumerate(names)}
+    data, kept, left_out = coco.rasterise(
+        coco.select(coco_mini[0], list(names.values()), instances="any"),
+        coco_mini[1],
+        list(names.values()),
+        size,
+    )
+    assert left_out == {}
+    assert len(kept) == sum(
+        any(not a["iscrowd"] for a in reference.imgToAnns[i]) for i in reference.imgs
+    )
+    for image, masks in zip(kept, data.masks, strict=True):
+        width, height = image.size
+        # Nearest neighbour: the source pixel that holds the centre of the new one.
+        grid = np.ix_(*((2 * np.arange(size) + 1) * side // (2 * size) for side in (height, width)))
+        expected = np.zeros_like(masks)
+        for annotation in reference.imgToAnns[image.record["id"]]:
+            if not annotation["iscrowd"]:
+                with warnings.catch_warnings():  # pycocotools 2.0.11 under numpy 2
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    mask = reference.annToMask(annotation)
+                expected[planes[annotation["category_id"]]] |= mask[grid].astype(bool)
+        np.testing.assert_array_equal(masks, expected)
+
+
+def test_the_command_builds_any_instances_with_their_credits(coco_mini, tmp_path, capsys):
+    out = tmp_path / "any"
+    arguments = ["--annotations", str(coco_mini[0]), "--images", str(coco_mini[1])]
+    arguments += ["--instances", "any", "--size", "32", "--out", str(out)]
+    assert main(["data", "coco", *arguments]) == 0
+    data = SegmentationSet.load(out)
+    assert len(data) == 41
+    assert max(len(boxes) for boxes in data.boxes) > 1
+    assert capsys.readouterr().out.startswith("41 images of 32 x 32 (")
+    with (out / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    annotated = {str(i["id"]): i for i in json.loads(coco_mini[0].read_bytes())["images"]}
+    assert len({row["image_id"] for row in rows}) == len(rows) == 41
+    for row in rows:
+        source = annotated[row["image_id"]]
+        assert row["flickr_url"] == (source["flickr_url"] or "")
+        assert row["coco_url"] == (source["coco_url"] or "")
+        assert bool(row["licence"]) == bool(source["license"])  # one image comes without
 
 
 def test_real_coco_boxes_lie_where_coco_says(coco_mini):

@@ -1,9 +1,13 @@
 """The container: what goes in comes out, splits do not overlap, damage is named."""
 
+import tracemalloc
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from seghw.classes import COCO3, SHAPES5
 from seghw.dataset import SegmentationSet, batches
@@ -32,6 +36,19 @@ def test_save_and_load_give_the_same_set(tmp_path):
     assert np.array_equal(back.masks, data.masks)
     assert (back.boxes, back.classes, back.name) == (data.boxes, data.classes, data.name)
     assert isinstance(back.images, np.memmap)
+
+
+def test_opening_a_set_reads_no_image(tmp_path):
+    """So a set larger than memory opens at once, and a slice of it is still on disk."""
+    make(200, size=128).save(tmp_path / "set")
+    tracemalloc.start()
+    try:
+        part = SegmentationSet.load(tmp_path / "set").subset(slice(50, 150))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert numbers(part) == list(range(50, 150))
+    assert peak < 0.05 * (200 * 6 * 128 * 128)
 
 
 def test_an_open_band_survives_the_disk(tmp_path):
@@ -84,6 +101,36 @@ def test_a_split_is_a_partition(count, first, second):
     parts = make(count).split(first, second, seed=3)
     assert len(parts) == 3
     assert sorted(n for part in parts for n in numbers(part)) == list(range(count))
+
+
+@given(
+    pixels=arrays(np.uint8, st.tuples(st.integers(1, 30), st.just(3), st.just(2), st.just(2))),
+    fraction=st.floats(0, 1),
+    seed=st.integers(0, 9),
+)
+def test_the_parts_of_a_split_hold_each_image_once_with_its_own_masks(pixels, fraction, seed):
+    """Proved on content: the bytes of image, masks and box, which the set cannot renumber."""
+    masks = pixels[:, :1] > np.array([50, 100, 150])[:, None, None]
+    boxes = [[(1, 0, 0, 1, int(image.sum()))] for image in pixels]
+
+    def contents(data):
+        rows = zip(data.images, data.masks, data.boxes, strict=True)
+        return Counter((image.tobytes(), mask.tobytes(), tuple(box)) for image, mask, box in rows)
+
+    data = SegmentationSet(pixels, masks, boxes, COCO3)
+    first, second = data.split(fraction, seed=seed)
+    assert contents(first) + contents(second) == contents(data)
+    if max(contents(data).values()) == 1:
+        assert not contents(first) & contents(second)
+
+
+@given(count=st.integers(0, 50), seed=st.integers(0, 9))
+def test_a_partition_names_the_images_of_the_split(count, seed):
+    data = make(count)
+    for part, indices in zip(
+        data.split(0.7, 0.15, seed=seed), data.partition(0.7, 0.15, seed=seed), strict=True
+    ):
+        assert numbers(part) == indices.tolist() == sorted(indices.tolist())
 
 
 def test_a_split_follows_its_seed():

@@ -16,6 +16,7 @@ from seghw.errors import BadInput
 from seghw.model import ASPP, HEADS, MUNet, from_dlstudio
 
 RATES = (2, 4, 6)
+MENDED = [head for head in HEADS if head != "report"]
 
 
 @pytest.fixture(scope="module")
@@ -236,12 +237,13 @@ def test_27_percent_of_dlstudios_parameters_never_get_a_gradient():
 # The dense head, mended
 
 
-def test_the_dense_head_paints_every_pixel():
-    assert paintable(small(head="dense")).all()
+@pytest.mark.parametrize("head", MENDED)
+def test_a_mended_head_paints_every_pixel(head):
+    assert paintable(small(head=head)).all()
 
 
 def test_the_dense_network_keeps_the_live_parameters():
-    report, dense = (train_on_noise(MUNet(5, head=head)) for head in HEADS)
+    report, dense = (train_on_noise(MUNet(5, head=head)) for head in ("report", "dense"))
     assert not without_gradient(dense)
     assert all(p.grad.any() for p in dense.parameters())
     live = sum(p.numel() for p in report.parameters() if p.grad is not None)
@@ -263,6 +265,28 @@ def test_only_weights_behind_a_copy_across_the_u_have_a_gradient_of_zero(head):
     }
     blocks, parts = ("up_outer.1", "up_outer.7"), ("conv2.weight", "norm2.weight", "norm2.bias")
     assert zero == {f"{block}.{part}": 0.5 for block in blocks for part in parts}
+
+
+def test_without_copies_every_weight_has_a_gradient():
+    """What the copies overwrite is used where there are none, and the input's way is one."""
+    net = train_on_noise(
+        MUNet(2, width=8, depth=16, head="dense", copy_across=False), side=64, steps=2
+    )
+    assert all(
+        p.grad.all()
+        for name, p in net.named_parameters()
+        if not name.endswith(("conv1.bias", "conv2.bias"))
+    )
+
+
+@torch.no_grad()
+def test_without_copies_all_passes_the_bottom_of_the_u():
+    """Silence the ASPP, and no image is left in the output."""
+    for copy_across in (True, False):
+        net = small(copy_across=copy_across).eval()
+        nn.init.zeros_(net.aspp.merge.weight)
+        one, other = net(images(2))
+        assert torch.equal(one, other) is not copy_across
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@ import gzip
 import importlib
 import io
 import pickle
-import sys
 import tracemalloc
 import warnings
 
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seghw import shapes_archive
+from seghw.__main__ import main
 from seghw.classes import COCO3, SHAPES5, class_specs
 from seghw.dataset import SegmentationSet
 from seghw.errors import BadInput
@@ -254,29 +254,6 @@ def test_an_archive_from_python_2(tmp_path):
     assert read.boxes == [[(1, 0, 0, 0, 0), (4, 1, 1, 1, 1)]]
 
 
-def size_in_memory(value, seen):
-    if id(value) in seen:
-        return 0
-    seen.add(id(value))
-    size = sys.getsizeof(value)
-    if isinstance(value, dict):
-        return size + sum(size_in_memory(part, seen) for pair in value.items() for part in pair)
-    if isinstance(value, list | tuple):
-        return size + sum(size_in_memory(part, seen) for part in value)
-    if isinstance(value, np.ndarray) and value.base is not None:
-        return size + size_in_memory(value.base, seen)
-    return size
-
-
-def test_a_set_takes_a_quarter_of_what_the_pickle_takes(drawn, tmp_path):
-    path = tmp_path / "a.gz"
-    write_archive(drawn, path)
-    pickled = size_in_memory(pickle.loads(gzip.decompress(path.read_bytes())), set())
-    read = read_archive(path)
-    ours = read.images.nbytes + read.masks.nbytes + size_in_memory(read.boxes, set())
-    assert ours < 1.01 * pickled / 4
-
-
 def test_pickle_and_set_are_never_in_memory_together(tmp_path):
     path = tmp_path / "a.gz"
     write_archive(generate(700, seed=0), path)
@@ -469,11 +446,9 @@ def dlstudio():
 
 
 @pytest.fixture
-def course(dlstudio, tmp_path, monkeypatch):
-    """DLStudio's own loader over what write_archive wrote."""
+def segmenter(dlstudio, tmp_path, monkeypatch):
+    """DLStudio's own code, to read archives from ``tmp_path`` and train on them."""
     monkeypatch.chdir(tmp_path)  # DLStudio writes into the working folder
-    data = generate(8, seed=11)
-    write_archive(data, tmp_path / "shapes-8-train.gz")
     studio = dlstudio(
         dataroot=f"{tmp_path}/",
         image_size=[64, 64],
@@ -485,15 +460,17 @@ def course(dlstudio, tmp_path, monkeypatch):
         classes=tuple(LABEL_MAP),
         use_gpu=True,  # falls back to the CPU; False would leave it without a device
     )
-    segmenter = dlstudio.SemanticSegmentation(dl_studio=studio, max_num_objects=5)
-    dataset = segmenter.PurdueShapes5MultiObjectDataset(
-        studio, segmenter, "train", "shapes-8-train.gz"
-    )
-    return data, segmenter, dataset
+    return dlstudio.SemanticSegmentation(dl_studio=studio, max_num_objects=5)
 
 
-def test_dlstudio_loads_what_was_written(course):
-    data, _, dataset = course
+def dlstudio_loads(segmenter, name):
+    return segmenter.PurdueShapes5MultiObjectDataset(segmenter.dl_studio, segmenter, "train", name)
+
+
+def test_dlstudio_loads_what_was_written(segmenter, tmp_path):
+    data = generate(8, seed=11)
+    write_archive(data, tmp_path / "shapes-8-train.gz")
+    dataset = dlstudio_loads(segmenter, "shapes-8-train.gz")
     assert len(dataset) == 8
     assert dataset.class_labels == {value: name for name, value in LABEL_MAP.items()}
     for i in range(8):
@@ -508,11 +485,29 @@ def test_dlstudio_loads_what_was_written(course):
             assert not sample["bbox_tensor"][len(own) :, index].any()
 
 
+def test_a_set_takes_a_quarter_of_what_dlstudio_takes(segmenter, tmp_path):
+    write_archive(generate(200, seed=0), tmp_path / "shapes-200-train.gz")
+    tracemalloc.start()
+    try:
+        dataset = dlstudio_loads(segmenter, "shapes-200-train.gz")
+        theirs = tracemalloc.get_traced_memory()[0]
+        read = read_archive(tmp_path / "shapes-200-train.gz")
+        ours = tracemalloc.get_traced_memory()[0] - theirs
+    finally:
+        tracemalloc.stop()
+    assert len(dataset) == len(read) == 200
+    assert read.images.nbytes + read.masks.nbytes < ours <= theirs / 4
+
+
 @pytest.mark.filterwarnings("ignore:unclosed file.*performance_numbers:ResourceWarning")
-def test_dlstudio_trains_on_what_was_written(course, tmp_path):
+def test_dlstudio_trains_on_what_the_command_wrote(segmenter, tmp_path, capsys):
     import torch
 
-    _, segmenter, dataset = course
+    out = tmp_path / "shapes-8-train.gz"
+    assert main(["data", "export-dlstudio", "--count", "8", "--seed", "11", str(out)]) == 0
+    assert capsys.readouterr().out == f"8 images in DLStudio's format: {out}\n"
+    assert_same(read_archive(out), generate(8, seed=11))
+    dataset = dlstudio_loads(segmenter, out.name)
     segmenter.train_dataloader = torch.utils.data.DataLoader(dataset, batch_size=4)
     torch.manual_seed(0)
     network = segmenter.mUNet(skip_connections=True, depth=4)

@@ -1,6 +1,7 @@
 """One run: what it leaves behind, and that interruptions leave no trace."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from seghw.errors import BadInput
 from seghw.losses import dice_loss
 from seghw.recipes import CORRECTED, RECIPES, SMOKE, TrainConfig
 from seghw.runs import load_run, load_runs, write_weights
-from seghw.train import train
+from seghw.train import _Training, record_failure, train
 
 CONFIG = TrainConfig("shapes5", "corrected", "mse_dice", 3e-3, 20.0, profile="smoke")
 
@@ -44,6 +45,17 @@ def test_history_has_a_row_a_step_and_its_terms_add_up(smoke_run):
     assert history["iteration"].tolist() == [4, 8, 12, 16]
     total = history["mse"] + 20 * history["dice"]
     assert np.allclose(history["loss"], total, rtol=1e-4)
+
+
+def test_history_has_the_pull_of_both_terms(smoke_run, tmp_path, monkeypatch):
+    """Norms of the gradients at the output, by hand for the MSE: 2 |output - target| / size."""
+    monkeypatch.setattr("seghw.train.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
+    run = train(replace(CONFIG, epochs=1), runs=tmp_path, progress=False)
+    size = 8 * 5 * 64 * 64
+    assert run.history["mse_gradient"] == pytest.approx(
+        2 * np.sqrt(run.history["mse"] / size), rel=1e-4
+    )
+    assert (smoke_run.history["dice_gradient"] > 0).all()
 
 
 def test_training_lowers_the_loss(smoke_run):
@@ -97,10 +109,45 @@ def test_a_diverging_run_says_where(tmp_path, monkeypatch):
     config = TrainConfig("shapes5", "corrected", "mse", 1e30, profile="smoke")
     run = train(config, runs=tmp_path, progress=False)
     assert run.status == "diverged"
-    assert "iteration 4" in run.record["error"]
+    # The first loss is finite; its gradient throws the weights out of the finite numbers.
+    assert "at iteration 2 of" in run.record["error"]
     assert config.run_id in run.record["error"]
+    assert "last good checkpoint: none" in run.record["error"]
     assert run.score == float("-inf")
     assert run.history["iteration"].tolist() == [4]
+    assert not run.has_weights()
+
+
+def test_a_late_divergence_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    real = _Training._loss
+
+    def spoiled(training, output, target):
+        terms = real(training, output, target)
+        return terms._replace(total=terms.total * (math.nan if training.epochs else 1))
+
+    monkeypatch.setattr(_Training, "_loss", spoiled)
+    run = train(CONFIG, runs=tmp_path, progress=False)
+    assert "at iteration 9 of" in run.record["error"]  # the second epoch's first
+    assert f"{run.folder / 'checkpoint.pt'}, after epoch 1" in run.record["error"]
+    assert (run.folder / "checkpoint.pt").is_file()
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path):
+    leftover = tmp_path / "smoke" / CONFIG.run_id / ".checkpoint-unfinished-x1.pt"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    train(replace(CONFIG), runs=tmp_path, progress=False)
+    assert not leftover.exists()
+
+
+def test_a_failure_is_recorded_and_the_run_tried_again(tmp_path):
+    record_failure(CONFIG, "RuntimeError: no more memory", tmp_path)
+    failed = load_run(tmp_path / "smoke" / CONFIG.run_id)
+    assert (failed.status, failed.score) == ("failed", float("-inf"))
+    assert failed.record["error"] == "RuntimeError: no more memory"
+    assert train(CONFIG, runs=tmp_path, progress=False).status == "finished"
+    record_failure(CONFIG, "too late", tmp_path)
+    assert load_run(failed.folder).status == "finished", "a good record is never lost"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

@@ -1,0 +1,87 @@
+"""Where runs are computed: processes that may die, and a real Dask cluster that loses a worker."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from threading import Thread
+
+import pytest
+
+from seghw.errors import BadInput
+from seghw.executors import LocalProcesses, dask_cluster
+from seghw.recipes import TrainConfig
+from seghw.runs import run_folder
+from seghw.sweep import run_sweep
+from seghw.train import train
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+CONFIG = TrainConfig("shapes5", "corrected", "mse", 1e-3, profile="smoke")
+
+
+def test_processes_compute_and_share_the_cores():
+    with LocalProcesses(2) as pool:
+        assert [f.result() for f in [pool.submit(pow, 2, n) for n in range(4)]] == [1, 2, 4, 8]
+        assert pool.submit(os.getpid).result() != os.getpid()
+
+
+def test_an_error_comes_back_as_it_was():
+    with LocalProcesses(1) as pool, pytest.raises(ZeroDivisionError):
+        pool.submit(divmod, 1, 0).result()
+
+
+def test_no_jobs_are_refused():
+    with pytest.raises(BadInput, match="got 0"):
+        LocalProcesses(0)
+
+
+def kill_oneself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@POSIX
+def test_a_killed_process_takes_only_its_own_call_along():
+    with LocalProcesses(1) as pool:
+        killed, after = pool.submit(kill_oneself), pool.submit(pow, 2, 3)
+        with pytest.raises(RuntimeError, match="killed"):
+            killed.result()
+        assert after.result() == 8
+
+
+def test_a_wrong_address_is_quoted():
+    pytest.importorskip("distributed")
+    with pytest.raises(BadInput, match="nowhere:1"):
+        dask_cluster("tcp://nowhere:1")
+
+
+@POSIX
+@pytest.mark.filterwarnings("ignore")  # Dask warns of the very loss that is brought about here
+def test_a_lost_worker_costs_no_run(tmp_path):
+    """Two Dask workers, one killed in the middle of a run: its run is resumed and ends alike."""
+    distributed = pytest.importorskip("distributed")
+    configs = [replace(CONFIG, seed=seed, epochs=6) for seed in (0, 1)]
+    unfinished = []
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+
+        def kill_the_first_worker():
+            while not list(tmp_path.glob("*/*/checkpoint.pt")):
+                time.sleep(0.01)
+            unfinished.extend(
+                c for c in configs if not (run_folder(c, tmp_path) / "run.json").exists()
+            )
+            os.kill(cluster.workers[0].pid, signal.SIGKILL)
+
+        killer = Thread(target=kill_the_first_worker)
+        killer.start()
+        executor = dask_cluster(cluster.scheduler_address)
+        outcomes = run_sweep(configs, executor=executor, runs=tmp_path, progress=False)
+        killer.join()
+    assert len(unfinished) == 2, "the worker was killed in the middle of a run"
+    assert [o.status for o in outcomes] == ["finished"] * 2
+    # Both runs, the lost one and the other, are what they would have been.
+    for config, outcome in zip(configs, outcomes, strict=True):
+        alone = train(config, runs=tmp_path / "alone", progress=False)
+        assert outcome.detail == f"validation mean IoU {alone.score:.3f}"
