@@ -33,7 +33,7 @@ from seghw.dataset import SegmentationSet, batches
 from seghw.errors import BadInput
 from seghw.model import MUNet, from_dlstudio
 from seghw.recipes import REPORT, TrainConfig
-from seghw.train import _Training, optimiser
+from seghw.training import Training, optimiser
 
 CONFIG = TrainConfig("shapes5", "report", "mse", 1e-4, profile="full", aspp_rates=None)
 _WARM_UP = 3  # steps
@@ -123,9 +123,9 @@ def bench_train(
 # -- whole steps ----------------------------------------------------------------------------
 
 
-def our_training(theirs: nn.Module, data: SegmentationSet) -> _Training:
+def our_training(theirs: nn.Module, data: SegmentationSet) -> Training:
     """A training run of ``data`` that begins with the weights of DLStudio's network."""
-    training = _Training(CONFIG, data, data, Path("never-written"), torch.device("cpu"))
+    training = Training(CONFIG, data, data, Path("never-written"), torch.device("cpu"))
     training.model = from_dlstudio(theirs.state_dict()).to(memory_format=torch.channels_last)
     training.optimiser = optimiser(REPORT, CONFIG.learning_rate, training.model)
     return training
@@ -141,7 +141,7 @@ def loss_difference(
     trained = from_dlstudio(torch.load(course.studio.path_saved_model, weights_only=True))
     training = our_training(theirs, data)
     for iteration, indices in enumerate(seen, start=1):
-        training._step(indices, iteration, measure_gradients=False)
+        training.step(indices, iteration, measure_gradients=False)
     x, target = training_batch(data, probe, REPORT, CONFIG)
     with torch.no_grad():
         expected, found = (F.mse_loss(net(x), target).item() for net in (trained, training.model))
@@ -167,7 +167,7 @@ def whole_steps(
             start = time.perf_counter()
             yield next(ready)  # DLStudio takes its step
             between = time.perf_counter()
-            training._step(order[iteration], iteration + 1, measure_gradients=False)
+            training.step(order[iteration], iteration + 1, measure_gradients=False)
             seconds.append((between - start, time.perf_counter() - between))
 
     course.segmenter.train_dataloader = in_turns()

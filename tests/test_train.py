@@ -21,7 +21,8 @@ from seghw.errors import BadInput
 from seghw.losses import dice_loss
 from seghw.recipes import CORRECTED, RECIPES, SMOKE, TrainConfig
 from seghw.runs import load_run, load_runs, write_weights
-from seghw.train import _Training, record_failure, train
+from seghw.train import record_failure, train
+from seghw.training import Training
 
 CONFIG = TrainConfig("shapes5", "corrected", "mse_dice", 3e-3, 20.0, profile="smoke")
 
@@ -49,7 +50,7 @@ def test_history_has_a_row_a_step_and_its_terms_add_up(smoke_run):
 
 def test_history_has_the_pull_of_both_terms(smoke_run, tmp_path, monkeypatch):
     """Norms of the gradients at the output, by hand for the MSE: 2 |output - target| / size."""
-    monkeypatch.setattr("seghw.train.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
+    monkeypatch.setattr("seghw.training.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
     run = train(replace(CONFIG, epochs=1), runs=tmp_path, progress=False)
     size = 8 * 5 * 64 * 64
     assert run.history["mse_gradient"] == pytest.approx(
@@ -64,7 +65,7 @@ def test_training_lowers_the_loss(smoke_run):
 
 def test_the_first_iteration_by_hand(tmp_path, monkeypatch):
     """The first logged loss is that of a fresh network on the first batch."""
-    monkeypatch.setattr("seghw.train.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
+    monkeypatch.setattr("seghw.training.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
     run = train(CONFIG, runs=tmp_path, progress=False)
     data = shapes.generate(64, 0)
     order = np.random.SeedSequence([0, 0]).generate_state(1)[0]
@@ -77,7 +78,7 @@ def test_the_first_iteration_by_hand(tmp_path, monkeypatch):
 
 
 def test_a_finished_run_is_not_trained_again(smoke_run, monkeypatch):
-    monkeypatch.setattr("seghw.train._Training.run", pytest.fail)
+    monkeypatch.setattr("seghw.training.Training.run", pytest.fail)
     assert train(smoke_run.config, runs=smoke_run.folder.parents[1]).record == smoke_run.record
 
 
@@ -119,13 +120,13 @@ def test_a_diverging_run_says_where(tmp_path, monkeypatch):
 
 
 def test_a_late_divergence_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
-    real = _Training._loss
+    real = Training._loss
 
     def spoiled(training, output, target):
         terms = real(training, output, target)
         return terms._replace(total=terms.total * (math.nan if training.epochs else 1))
 
-    monkeypatch.setattr(_Training, "_loss", spoiled)
+    monkeypatch.setattr(Training, "_loss", spoiled)
     run = train(CONFIG, runs=tmp_path, progress=False)
     assert "at iteration 9 of" in run.record["error"]  # the second epoch's first
     assert f"{run.folder / 'checkpoint.pt'}, after epoch 1" in run.record["error"]
