@@ -1,6 +1,6 @@
 """Figures 1 to 16: training curves of single runs, and of the coefficients side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from seghw.panels import BLUE, GREEN, INK, RED, new_figure
 from seghw.runs import Run
 
+_COLOURS = (BLUE, GREEN, RED)
 LOSS_NAMES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
 
 
@@ -35,26 +36,30 @@ def training_curve(run: Run, siblings: Sequence[Run]) -> Figure:
     return figure
 
 
-def coefficient_curves(chosen: Run, others: Sequence[Run]) -> Figure:
-    """The run of one coefficient, beside the runs of the other coefficients.
+def coefficient_curves(runs: Mapping[float, Sequence[Run]], shown: float) -> Figure:
+    """The runs of one coefficient, beside those of the other coefficients.
 
     Totals of different coefficients cannot be compared, so the two terms are drawn apart.
 
     Args:
-        chosen: drawn boldly.
-        others: one run a further coefficient.
+        runs: coefficient to its runs; the first is drawn clearly, the others, which show the
+            spread over seeds, faintly.
+        shown: the coefficient that is drawn boldly.
     """
     figure, axes = new_figure(9, 2.9, 1, 3)
     panels = zip(axes[0], ("mse", "dice", None), ("MSE term", "Dice term", None), strict=True)
-    runs = sorted([chosen, *others], key=lambda run: run.config.coefficient)
     for ax, column, title in panels:
-        for run, colour in zip(runs, (BLUE, GREEN, RED), strict=False):
-            style = {"color": colour, "lw": 2.2 if run is chosen else 1.0}
-            label = f"{run.config.coefficient:g}" + (" (this figure)" if run is chosen else "")
-            if column is None:
-                _plot_score(ax, run, label=label, **style)
-            else:
-                ax.plot(run.history["iteration"], run.history[column], label=label, **style)
+        for (coefficient, seeds), colour in zip(sorted(runs.items()), _COLOURS, strict=False):
+            bold = coefficient == shown
+            label = f"{coefficient:g}" + (" (this figure)" if bold else "")
+            styles = [{"lw": 2.2 if bold else 1.0, "label": label}]
+            styles += [{"lw": 0.6, "alpha": 0.35}] * (len(seeds) - 1)
+            for run, style in zip(seeds, styles, strict=True):
+                if column is None:
+                    _plot_score(ax, run, color=colour, **style)
+                else:
+                    history = run.history
+                    ax.plot(history["iteration"], history[column], color=colour, **style)
         if column is not None:
             ax.set(title=title, xlabel="iteration", yscale="log")
     _finish_score(axes[0, 2])

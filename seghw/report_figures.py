@@ -52,14 +52,18 @@ def coefficients(records: Records, recipe: str, which: str, family: str) -> Draw
     by_coefficient = _best_rates(records.runs(family, recipe, "mse_dice"))
     pick = max if which == "best" else min
     coefficient = pick(by_coefficient, key=lambda c: mean_rank(by_coefficient[c]))
-    shown = {c: best(runs) for c, runs in by_coefficient.items()}
-    chosen = shown.pop(coefficient)
-    count = len(by_coefficient[coefficient])
+    ranked = {
+        c: sorted(runs, key=lambda run: run.rank, reverse=True)
+        for c, runs in by_coefficient.items()
+    }
+    chosen = ranked[coefficient][0]
+    count = len(ranked[coefficient])
     seeds = "one seed" if count == 1 else f"{count} seeds"
-    return coefficient_curves(chosen, list(shown.values())), (
+    faint = "" if count == 1 else " Of each coefficient its best seed; faint lines: the others."
+    return coefficient_curves(ranked, coefficient), (
         f"{which.capitalize()} coefficient of the Dice term on {_set_name(chosen)}: "
-        f"{coefficient:g}, {rank} validation mean IoU over {seeds}, each "
-        f"coefficient at its best learning rate. {_describe(chosen)}"
+        f"{coefficient:g}, {rank} mean validation IoU over {seeds}, each "
+        f"coefficient at its best learning rate.{faint} {_describe(chosen)}"
     )
 
 

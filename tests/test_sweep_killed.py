@@ -1,0 +1,87 @@
+"""A sweep on the command line that is killed again and again, and two side by side.
+
+``SEGHW_KILLS=30`` kills more often than the suite has time for.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from seghw.runs import load_runs
+from seghw.sweep import grid
+
+KILLS = int(os.environ.get("SEGHW_KILLS", "3"))
+SEEDS = 1 + KILLS // 5  # work enough to be killed in
+CONFIGS = grid("shapes5", "corrected", profile="smoke", seeds=range(SEEDS))
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+
+
+def start_sweep(runs, jobs=2):
+    """``python -m seghw sweep`` as the leader of a process group of its own."""
+    command = [sys.executable, "-m", "seghw", "sweep", "--dataset", "shapes5"]
+    command += ["--recipe", "corrected", "--profile", "smoke", "--seeds", str(SEEDS)]
+    return subprocess.Popen(
+        [*command, "--jobs", str(jobs), "--runs", str(runs)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return output
+
+
+def records(runs):
+    """Finished records, as bytes and time of writing."""
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in runs.glob("smoke/*/run.json")}
+
+
+def steps_on_disk(runs):
+    """What a sweep leaves as it goes on: checkpoints, and records in their place."""
+    return {(p, p.stat().st_mtime_ns) for p in runs.glob("smoke/*/[!.]*")}
+
+
+def test_killed_sweeps_lose_no_finished_run(tmp_path):
+    """SIGKILL to all its processes at random moments; whatever was finished stays as it was."""
+    moments, seen = random.Random(0), {}
+    for _ in range(KILLS):
+        before, sweep = steps_on_disk(tmp_path), start_sweep(tmp_path)
+        deadline = time.monotonic() + 120
+        while steps_on_disk(tmp_path) == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 1.5))
+        os.killpg(sweep.pid, signal.SIGKILL)
+        sweep.communicate()
+        found = records(tmp_path)
+        assert all(found.get(path) == content for path, content in seen.items())
+        seen = found
+        assert all(run.status == "finished" for run in load_runs("smoke", tmp_path))
+    output = finish(start_sweep(tmp_path))
+    found = records(tmp_path)
+    assert all(found[path] == content for path, content in seen.items())
+    assert len(load_runs("smoke", tmp_path)) == len(CONFIGS)
+    assert f"{len(seen)} skipped" in output if seen else True
+    assert not list(tmp_path.glob("smoke/*/*unfinished*")), "leftovers are cleared"
+
+
+def test_two_sweeps_side_by_side_share_the_work(tmp_path):
+    one, other = start_sweep(tmp_path, jobs=1), start_sweep(tmp_path, jobs=1)
+    outputs = [finish(one), finish(other)]
+    finished = [
+        {line.split()[0] for line in output.splitlines() if line.split()[1:2] == ["finished"]}
+        for output in outputs
+    ]
+    assert finished[0] | finished[1] == {config.run_id for config in CONFIGS}
+    assert not finished[0] & finished[1], "no run was trained twice"
+    assert min(map(len, finished)) > 0, "both trained"
