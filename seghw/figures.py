@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,16 +17,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from seghw import data_figures
+from seghw import claims_figure, data_figures
 from seghw import report_figures as kinds
+from seghw.ablation import ablation_figure
 from seghw.errors import BadInput
 from seghw.evaluate import Evaluation
 from seghw.files import whole_file
+from seghw.losses import LOSSES
 from seghw.panels import STYLE, colour_masks, evaluation_panel, new_figure, show
 from seghw.paths import FIGURES as FIGURES_FOLDER
 from seghw.paths import RUNS
 from seghw.recipes import RECIPES
-from seghw.records import Records
+from seghw.records import DRAWN, Records
 
 Drawing = Callable[..., kinds.Drawn]
 
@@ -80,6 +83,8 @@ BEYOND: dict[str, Drawing] = {
     "gallery_shapes": data_figures.gallery_shapes,
     "gallery_scenes": data_figures.gallery_scenes,
     "distributions": data_figures.distributions,
+    "ablation": ablation_figure,
+    "claims": claims_figure.claims,
 }
 
 
@@ -95,8 +100,9 @@ def make_figures(
     """Draw figures to ``out/report/figNN.png`` and ``out/corrected/figNN.png``.
 
     Args:
-        only: numbers and ranges such as ``"17-19,45"``; None draws all 45, those beyond the
-            report, and a page of captions beside each set.
+        only: numbers and ranges such as ``"17-19,45"``; None draws all 45 and those beyond the
+            report, and writes beside each set a page of captions and tables of the per-image
+            scores.
         out: folder, made if missing.
         runs: folder of the run records.
         profile: see ``Records``.
@@ -125,6 +131,7 @@ def make_figures(
                 bar.update()
             if not only:
                 _write_captions(captions, recipe, Path(out) / recipe)
+                made += _write_tables(records, recipe, Path(out) / recipe / "tables")
         for name, draw in beyond.items():
             figure, caption = draw(records)
             made.append(Path(out) / "beyond" / f"{name}.png")
@@ -168,6 +175,16 @@ def _write_captions(captions: dict[int, str], recipe: str, folder: Path) -> None
         path.write_text("\n".join(lines), encoding="utf-8")
 
 
+def _write_tables(records: Records, recipe: str, folder: Path) -> list[Path]:
+    """The per-image scores of every run that the figures show."""
+    paths = []
+    for family, loss in product(DRAWN, LOSSES):
+        found = records.evaluation(family, recipe, loss)
+        paths.append(folder / f"{found.run.config.dataset}-{loss}.csv")
+        found.write_table(paths[-1])
+    return paths
+
+
 def evaluation_panels(found: Evaluation, folder: str | Path, count: int) -> list[Path]:
     """Write ``count`` panels to ``folder``, evenly spaced over the per-image IoU."""
     order = np.argsort(found.image_iou, kind="stable")
@@ -181,7 +198,8 @@ def evaluation_panels(found: Evaluation, folder: str | Path, count: int) -> list
             f"number {place + 1} of {len(order)} from below."
         )
         with mpl.rc_context(STYLE):
-            figure = evaluation_panel(found.data, found.masks, int(i))
+            title = f"{found.run.run_id}: IoU {kinds.number_text(found.image_iou[i])}"
+            figure = evaluation_panel(found.data, found.masks, int(i), title)
             paths.append(Path(folder) / f"image{i:05d}.png")
             _save(figure, caption, paths[-1])
     return paths

@@ -107,18 +107,20 @@ def class_legend(classes: Sequence[ClassSpec]) -> list[Patch]:
     return [Patch(color=np.array(spec.colour) / 255, label=spec.name) for spec in classes]
 
 
-def evaluation_panel(data: SegmentationSet, masks: np.ndarray, i: int) -> Figure:
+def evaluation_panel(data: SegmentationSet, masks: np.ndarray, i: int, title: str = "") -> Figure:
     """Image, truth, one predicted mask a class as in Listing 4, and all of them on the image.
 
     Args:
         data: the set.
         masks: bool (N, C, H, W), predicted for the whole set.
         i: which image to show.
+        title: above the panel.
     """
     image, truth, masks, classes = data.images[i], data.masks[i], masks[i], data.classes
     count = len(classes) + 3
     columns = (count + 1) // 2
-    figure, axes = new_figure(1.75 * columns, 4.1, 2, columns)
+    figure, axes = new_figure(1.75 * columns, 4.3 if title else 4.1, 2, columns)
+    figure.suptitle(title)
     flat = axes.ravel()
     show(flat[0], image, "image")
     show(flat[1], overlay(image, truth, classes), "truth")

@@ -76,7 +76,9 @@ def _best_rates(runs: Sequence[Run]) -> dict[float, list[Run]]:
 def result(records: Records, recipe: str, family: str, loss: str, k: int) -> Drawn:
     found = records.evaluation(family, recipe, loss)
     i = records.chosen_images(family, PANEL_PERCENTILES)[k]
-    return evaluation_panel(found.data, found.masks, i), (
+    title = f"{loss_name(found.run)} ({recipe}), {_set_name(found.run)}: "
+    title += f"IoU {number_text(found.image_iou[i])}"
+    return evaluation_panel(found.data, found.masks, i, title), (
         f"{LOSS_NAMES[loss]}, result {k + 1} on {_set_name(found.run)}. {_describe(found.run)} "
         f"Test image {i}, IoU {number_text(found.image_iou[i])} "
         f"(all {len(found.data)} test images: {found.iou:.3f}). Chosen by rule: the image at the "

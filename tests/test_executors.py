@@ -4,20 +4,18 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from threading import Thread
 
 import pytest
 
+from seghw.__main__ import main
 from seghw.errors import BadInput
 from seghw.executors import LocalProcesses, dask_cluster
-from seghw.recipes import TrainConfig
-from seghw.runs import run_folder
-from seghw.sweep import run_sweep
+from seghw.runs import load_run, run_folder
+from seghw.sweep import grid
 from seghw.train import train
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-CONFIG = TrainConfig("shapes5", "corrected", "mse", 1e-3, profile="smoke")
 
 
 def test_processes_compute_and_share_the_cores():
@@ -57,11 +55,11 @@ def test_a_wrong_address_is_quoted():
 
 @POSIX
 @pytest.mark.filterwarnings("ignore")  # Dask warns of the very loss that is brought about here
-def test_a_lost_worker_costs_no_run(tmp_path):
+def test_a_lost_worker_costs_no_run(tmp_path, capsys):
     """Two Dask workers, one killed in the middle of a run: its run is resumed and ends alike."""
     distributed = pytest.importorskip("distributed")
-    configs = [replace(CONFIG, seed=seed, epochs=6) for seed in (0, 1)]
-    unfinished = []
+    configs = grid("shapes5", "corrected", profile="smoke", seeds=[0])
+    finished = []
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None
     ) as cluster:
@@ -69,19 +67,28 @@ def test_a_lost_worker_costs_no_run(tmp_path):
         def kill_the_first_worker():
             while not list(tmp_path.glob("*/*/checkpoint.pt")):
                 time.sleep(0.01)
-            unfinished.extend(
-                c for c in configs if not (run_folder(c, tmp_path) / "run.json").exists()
-            )
+            finished.extend(tmp_path.glob("*/*/run.json"))
             os.kill(cluster.workers[0].pid, signal.SIGKILL)
 
         killer = Thread(target=kill_the_first_worker)
         killer.start()
-        executor = dask_cluster(cluster.scheduler_address)
-        outcomes = run_sweep(configs, executor=executor, runs=tmp_path, progress=False)
+        arguments = [
+            "sweep",
+            "--dataset",
+            "shapes5",
+            "--recipe",
+            "corrected",
+            "--profile",
+            "smoke",
+            "--seeds",
+            "1",
+        ]
+        where = ["--scheduler", cluster.scheduler_address, "--runs", str(tmp_path)]
+        assert main([*arguments, *where]) == 0
         killer.join()
-    assert len(unfinished) == 2, "the worker was killed in the middle of a run"
-    assert [o.status for o in outcomes] == ["finished"] * 2
-    # Both runs, the lost one and the other, are what they would have been.
-    for config, outcome in zip(configs, outcomes, strict=True):
+    assert not finished, "the worker was killed in the middle of its first run"
+    assert f"{len(configs)} finished" in capsys.readouterr().out
+    # Whichever of the first two runs was lost, both are what they would have been.
+    for config in configs[:2]:
         alone = train(config, runs=tmp_path / "alone", progress=False)
-        assert outcome.detail == f"validation mean IoU {alone.score:.3f}"
+        assert load_run(run_folder(config, tmp_path)).score == alone.score

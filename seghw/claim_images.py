@@ -1,0 +1,189 @@
+"""What the claims measure on test images: the rim, the outline, the errors, small and large.
+
+The recipe ``report`` cannot paint most pixels. So that its dots do not decide every claim, masks
+are compared on the pixels that the network can paint: a mask that is right on them scores 1.
+Distances stay those of the whole image. Only the outline is measured as painted as well, for to
+the eye the dots are its roughness. The best MSE + Dice runs stand for "my model".
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from seghw import metrics
+from seghw.claim_group import Group
+from seghw.claim_measurements import IOU
+from seghw.claim_parts import (
+    Grid,
+    OutlineCounts,
+    RecallCounts,
+    count_outlines,
+    count_recall,
+    inside,
+    paintable,
+    small_and_large,
+)
+from seghw.evaluate import Evaluation, evaluate
+from seghw.runs import Run
+from seghw.verdicts import RATIO, Effect, from_images
+
+#: Width of the rim, and tolerance of an outline, as a share of the image: 2 pixels of 64.
+RIM = 2 / 64
+NAMES = {"mse": "MSE", "dice": "Dice"}
+
+
+# -- scores: one number a row of the tables ---------------------------------------------------
+
+
+def _class_mean(values: np.ndarray) -> np.ndarray:
+    return metrics.mean_score(values, axis=1).mean
+
+
+def mean_iou(counts: metrics.Counts) -> np.ndarray:
+    return _class_mean(metrics.iou(counts, per_image=True))
+
+
+def recall_difference(c: RecallCounts) -> np.ndarray:
+    """Recall of the first part minus that of the second, mean over classes."""
+    return _class_mean(_ratio(c.first_found, c.first) - _ratio(c.second_found, c.second))
+
+
+def outline_ratio(c: OutlineCounts) -> np.ndarray:
+    """Length of the predicted outlines over that of the true ones, all classes together."""
+    return _ratio(c.predicted.sum(axis=1), c.true.sum(axis=1))
+
+
+def area_over_boundary(c: metrics.Counts, b: metrics.BoundaryCounts) -> np.ndarray:
+    """F-score of the pixels (Dice) over that of the outlines, each the mean over classes."""
+    return _ratio(
+        _class_mean(metrics.dice(c, per_image=True)),
+        _class_mean(metrics.boundary_f(b, per_image=True)),
+    )
+
+
+def surplus(c: metrics.Counts) -> np.ndarray:
+    """False-positive minus false-negative area in % of the image, mean over classes."""
+    return _class_mean(100 * (c.fp - c.fn) / c.pixels)
+
+
+def recall_minus_precision(c: metrics.Counts) -> np.ndarray:
+    values = metrics.recall(c, per_image=True) - metrics.precision(c, per_image=True)
+    return _class_mean(values)
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.divide(a, b, where=np.asarray(b) > 0, out=np.full(np.shape(b), np.nan))
+
+
+# -- measurements -----------------------------------------------------------------------------
+
+
+def _best(group: Group, loss: str) -> dict[int, Evaluation]:
+    """The seeds of a loss's best setting, held against the test set."""
+    found = group.records.evaluations(group.family, group.recipe, loss)
+    return {e.run.config.seed: e for e in found if e.run.status == "finished"}
+
+
+def _masks(group: Group, run: Run) -> np.ndarray:
+    """The run's masks on the test set, bool (N, C, H, W), predicted only if they are not known."""
+    for known in _best(group, run.config.loss).values():
+        if known.run.run_id == run.run_id:
+            return known.masks
+    return evaluate(run, group.records.test_set(group.family)).masks
+
+
+def _iou_difference(group: Group, reading: str, a: str, b: str, detail: str = "") -> Effect:
+    first, second = _best(group, a), _best(group, b)
+    return from_images(
+        f"test IoU, {reading}",
+        IOU,
+        lambda one, other: mean_iou(one) - mean_iou(other),
+        [(first[s].counts, second[s].counts) for s in sorted(first.keys() & second.keys())],
+        detail=detail,
+    )
+
+
+def combination_minus_best(group: Group) -> Iterator[Effect]:
+    """MSE + Dice against the better of the two losses that it is made of."""
+    scores = {loss: [e.iou for e in _best(group, loss).values()] for loss in ("mse", "dice")}
+    better = max(scores, key=lambda loss: np.mean(scores[loss] or -1))
+    reading, detail = "MSE + Dice minus the better of MSE and Dice", f"here {NAMES[better]}"
+    yield _iou_difference(group, reading, "mse_dice", better, detail)
+
+
+def mse_minus_dice(group: Group) -> Iterator[Effect]:
+    """MSE alone against Dice alone."""
+    yield _iou_difference(group, "MSE minus Dice", "mse", "dice")
+
+
+def _grid(group: Group) -> Grid:
+    data = group.records.test_set(group.family)
+    config = group.records.runs(group.family, group.recipe, "mse_dice")[0].config
+    return paintable(config, data.images.shape[-1])
+
+
+def middle_minus_rim(group: Group) -> Iterator[Effect]:
+    """Recall of the pixels inside the objects minus that of their rims."""
+    data, grid = group.records.test_set(group.family), _grid(group)
+    width = RIM * data.images.shape[-1]
+    core = inside(data.masks, width)
+    parts = grid.of(core), grid.of(data.masks & ~core)
+    tables = [(count_recall(grid.of(e.masks), *parts),) for e in _best(group, "mse_dice").values()]
+    reading = f"recall deeper than {width:g} px minus recall within {width:g} px of the outline"
+    yield from_images(reading, "recall", recall_difference, tables)
+
+
+def small_minus_large(group: Group) -> Iterator[Effect]:
+    """How much nearer ASPP brings the recall of small objects to that of large ones."""
+    pairs = group.ablation(aspp_rates=None)
+    if not pairs and group.family != "shapes":
+        return
+    data, grid = group.records.test_set(group.family), _grid(group)
+    parts = [grid.of(part) for part in small_and_large(data)]
+    tables = [
+        tuple(count_recall(grid.of(_masks(group, run)), *parts) for run in pair)
+        for pair in pairs
+        if all(run.has_weights() for run in pair)
+    ]
+    note = "the runs without ASPP have no weights" if pairs and not tables else ""
+    reading = "recall gap of the smallest and largest third, without ASPP minus with"
+    yield from_images(
+        reading,
+        "recall",
+        lambda whole, without: abs(recall_difference(without)) - abs(recall_difference(whole)),
+        tables,
+        note=note,
+    )
+
+
+def roughness(group: Group) -> Iterator[Effect]:
+    """Length of the outlines, and how much worse outlines are met than areas."""
+    data, grid = group.records.test_set(group.family), _grid(group)
+    true, side = grid.of(data.masks), data.images.shape[-1]
+    painted = [e.masks for e in _best(group, "mse_dice").values()]
+    masks = [grid.of(each) for each in painted]
+    tables = [(count_outlines(pred, data.masks),) for pred in painted]
+    yield from_images("outline as painted, length / true one", RATIO, outline_ratio, tables)
+    tolerance = max(1, round(RIM * len(grid.rows)))
+    tables = [
+        (metrics.count(pred, true), metrics.count_boundaries(pred, true, tolerance))
+        for pred in masks
+    ]
+    reading = f"F of areas / F of outlines at {tolerance * side / len(grid.rows):g} px"
+    yield from_images(reading, RATIO, area_over_boundary, tables, decides=False)
+    if len(grid.rows) < side:
+        tables = [(count_outlines(pred, true),) for pred in masks]
+        reading = "outline on the pixels it can paint, length / true one"
+        yield from_images(reading, RATIO, outline_ratio, tables, decides=False)
+
+
+def conservatism(group: Group) -> Iterator[Effect]:
+    """False positives against false negatives, by area and by rate."""
+    data, grid = group.records.test_set(group.family), _grid(group)
+    true = grid.of(data.masks)
+    found = _best(group, "mse_dice").values()
+    tables = [(metrics.count(grid.of(e.masks), true),) for e in found]
+    reading = "false-positive minus false-negative area, in % of the image"
+    yield from_images(reading, "%", surplus, tables)
+    reading = "recall minus precision"
+    yield from_images(reading, "recall", recall_minus_precision, tables, decides=False)
