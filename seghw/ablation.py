@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seghw.panels import BLUE, INK, RED, new_figure
 from seghw.recipes import RECIPES, TrainConfig
@@ -103,8 +104,9 @@ def ablation_figure(records: Records) -> Drawn:
     seeds = max(len(change.pairs) for change in measured)
     return draw(measured), (
         f"What the parts of the network are worth on {SET_NAMES['shapes5']}: validation mean IoU "
-        f"with the change minus without it, paired by seed ({seeds} seeds; dots), with the 95 % t "
-        "interval of the mean (lines; blue and red where it leaves 0 out). Base runs: "
+        f"with the change minus without it, paired by seed (dots; seeds: {seeds}), with the 95 % t "
+        "interval of the mean from two seeds on (lines; blue and red where it leaves 0 out). Base "
+        "runs: "
         + "; ".join(f"recipe {c.recipe}, MSE + {c.coefficient:g} x Dice" for c in BASES.values())
         + f", profile {records.profile}."
     )
@@ -124,5 +126,6 @@ def draw(measured: Sequence[Change]) -> Figure:
         ax.axvline(0, color=INK, lw=0.8)
         ax.set_yticks(range(len(rows)), [change.name for change in rows])
         ax.invert_yaxis()
+        ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.set(title=f"recipe {recipe}", xlabel="change of the validation mean IoU")
     return figure
