@@ -16,7 +16,7 @@ from seghw.runs import load_runs
 from seghw.sweep import grid
 
 KILLS = int(os.environ.get("SEGHW_KILLS", "3"))
-SEEDS = 1 + KILLS // 5  # work enough to be killed in
+SEEDS = 1 + KILLS // 2  # work enough to be killed in
 CONFIGS = grid("shapes5", "corrected", profile="smoke", seeds=range(SEEDS))
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -55,10 +55,11 @@ def steps_on_disk(runs):
 def test_killed_sweeps_lose_no_finished_run(tmp_path):
     """SIGKILL to all its processes at random moments; whatever was finished stays as it was."""
     moments, seen = random.Random(0), {}
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         before, sweep = steps_on_disk(tmp_path), start_sweep(tmp_path)
         deadline = time.monotonic() + 120
         while steps_on_disk(tmp_path) == before and time.monotonic() < deadline:
+            assert sweep.poll() is None, f"nothing was left to do after {kill} kills"
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 1.5))
         os.killpg(sweep.pid, signal.SIGKILL)
