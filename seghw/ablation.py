@@ -1,8 +1,8 @@
 """What the parts of the network are worth: the same runs without them, paired by seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,7 +12,8 @@ from seghw.panels import BLUE, INK, RED, new_figure
 from seghw.recipes import RECIPES, TrainConfig
 from seghw.records import Records
 from seghw.report_figures import SET_NAMES, Drawn
-from seghw.runs import Run, load_run, run_folder
+from seghw.runs import Run
+from seghw.sweep import by_setting
 from seghw.verdicts import t_interval
 
 #: The runs that are varied: of each recipe the best MSE + Dice setting on the shapes, as seed 0
@@ -75,32 +76,49 @@ class Change:
         return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
 
-def measure(folder: str | Path, profile: str = "laptop") -> list[Change]:
-    """Every change with the finished runs that are there."""
-    found = []
-    for recipe, base in BASES.items():
-        for name, change in changes(recipe).items():
-            pairs = [
-                tuple(finished)
-                for seed in (0, 1, 2)
-                if len(finished := _finished(base, change, seed, profile, folder)) == 2
-            ]
-            found.append(Change(recipe, name, tuple(pairs)))
-    return found
+def ablated(
+    records: Records, family: str, recipe: str, change: Mapping[str, Any]
+) -> list[tuple[Run, Run]]:
+    """Finished runs of the grid's MSE + Dice, each with its twin that has the network changed.
+
+    Args:
+        records: run records.
+        family: ``"shapes"`` or ``"coco"``.
+        recipe: key of ``RECIPES``.
+        change: fields of the configuration in which the twin differs, and their values.
+
+    Returns:
+        Pairs of one seed; of several settings with twins, the one with the most pairs.
+
+    Raises:
+        BadInput: there are no such runs of the grid.
+    """
+    finished = {run.config: run for run in records.all_runs if run.status == "finished"}
+    twins = {
+        run: twin
+        for run in records.runs(family, recipe, "mse_dice")
+        if run.status == "finished" and (twin := finished.get(replace(run.config, **change)))
+    }
+    settings = by_setting(twins).values()
+    return [(run, twins[run]) for run in max(settings, key=len, default=[])]
 
 
-def _finished(
-    base: TrainConfig, change: dict, seed: int, profile: str, folder: str | Path
-) -> list[Run]:
-    base = replace(base, seed=seed, profile=profile)
-    folders = [run_folder(config, folder) for config in (base, replace(base, **change))]
-    runs = [load_run(path) for path in folders if (path / "run.json").is_file()]
-    return [run for run in runs if run.status == "finished"]
+def measure(records: Records) -> list[Change]:
+    """Every change, on the finished runs that are there.
+
+    Raises:
+        BadInput: the grid's runs are missing.
+    """
+    return [
+        Change(recipe, name, tuple(ablated(records, "shapes", recipe, change)))
+        for recipe in RECIPES
+        for name, change in changes(recipe).items()
+    ]
 
 
 def ablation_figure(records: Records) -> Drawn:
     """What the parts of the network are worth, for ``figures/beyond``."""
-    measured = measure(records.folder, records.profile)
+    measured = measure(records)
     seeds = max(len(change.pairs) for change in measured)
     return draw(measured), (
         f"What the parts of the network are worth on {SET_NAMES['shapes5']}: validation mean IoU "

@@ -3,7 +3,6 @@
 The transforms are torchvision's own: ``transforms.v2`` over ``tv_tensors``.
 """
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,10 @@ import torch
 
 from seghw.dataset import Box, SegmentationSet
 from seghw.errors import BadInput
+from seghw.seeding import seeded
 
 if TYPE_CHECKING:
     from torchvision.transforms.v2 import Transform
-
-#: Transforms draw from torch's one global generator, which two runs in threads would share.
-_DRAWING = threading.Lock()
 
 
 def flips_and_scales(
@@ -81,18 +78,17 @@ def augmented(
     masks = np.empty((len(indices), *data.masks.shape[1:]), np.bool_)
     boxes = []
     entropy = np.atleast_1d(seed).tolist()
-    with _DRAWING, torch.random.fork_rng(devices=[]):
-        for n, i in enumerate(indices):
-            state = np.random.SeedSequence([*entropy, int(i)]).generate_state(1)
-            torch.default_generator.manual_seed(int(state[0]))
+    for n, i in enumerate(indices):
+        state = np.random.SeedSequence([*entropy, int(i)]).generate_state(1)
+        with seeded(int(state[0])):
             image, mask, corners = transforms(*_as_tv_tensors(data, i))
-            if image.shape != data.images.shape[1:] or image.dtype != torch.uint8:
-                raise BadInput(
-                    f"transforms must keep images uint8 {data.images.shape[1:]}, "
-                    f"got {image.dtype} {tuple(image.shape)}"
-                )
-            images[n], masks[n] = image.numpy(), mask.numpy()
-            boxes.append(_boxes(corners.numpy(), [c for c, *_ in data.boxes[i]], masks[n]))
+        if image.shape != data.images.shape[1:] or image.dtype != torch.uint8:
+            raise BadInput(
+                f"transforms must keep images uint8 {data.images.shape[1:]}, "
+                f"got {image.dtype} {tuple(image.shape)}"
+            )
+        images[n], masks[n] = image.numpy(), mask.numpy()
+        boxes.append(_boxes(corners.numpy(), [c for c, *_ in data.boxes[i]], masks[n]))
     return SegmentationSet(images, masks, boxes, data.classes, data.name)
 
 

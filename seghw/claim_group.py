@@ -6,16 +6,14 @@ coefficients are compared by, alike for each: none is favoured, all are flattere
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
+from seghw.ablation import ablated
 from seghw.errors import BadInput
 from seghw.records import Records
-from seghw.runs import Run, load_runs
-from seghw.sweep import COEFFICIENTS, best_setting, by_setting
-
-#: Settings that an ablation changes, as the grid has them.
-WHOLE = {"aspp_rates": (2, 4, 6), "skip_connections": True, "copy_across": True}
+from seghw.runs import Run
+from seghw.sweep import COEFFICIENTS, best_by_coefficient, best_setting
 
 Seeds = Mapping[int, Run]  # finished runs of one setting by their seed
 
@@ -47,37 +45,17 @@ class Group:
         Raises:
             BadInput: one of the report's coefficients has no finished run.
         """
-        runs = self.records.runs(self.family, self.recipe, "mse_dice")
-        found = {}
-        for coefficient in sorted(COEFFICIENTS["section3"][self.family]):
-            tried = [run for run in runs if run.config.coefficient == coefficient]
-            found[coefficient] = _finished(best_setting(tried)) if tried else {}
-            if not found[coefficient]:
-                where = f"{self.dataset}, recipe {self.recipe}"
-                raise BadInput(f"{where}: no finished run of coefficient {coefficient}")
+        tried = best_by_coefficient(self.records.runs(self.family, self.recipe, "mse_dice"))
+        found = {c: seeds for c, runs in tried.items() if (seeds := _finished(runs))}
+        missing = set(COEFFICIENTS["section3"][self.family]) - found.keys()
+        if missing:
+            where = f"{self.dataset}, recipe {self.recipe}"
+            raise BadInput(f"{where}: no finished run of coefficient {min(missing)}")
         return found
 
-    def ablation(self, **changed) -> list[tuple[Run, Run]]:
-        """Pairs of one seed: a run of the grid, and the same with the network ``changed``.
-
-        Of several settings that were tried so, the one with the most pairs.
-        """
-        grid = self.records.runs(self.family, self.recipe, "mse_dice")
-        whole = {run.config: run for run in grid if run.status == "finished"}
-        changed = load_runs(
-            self.records.profile,
-            self.records.folder,
-            dataset=self.dataset,
-            recipe=self.recipe,
-            head=None,
-            epochs=None,
-            **{**WHOLE, **changed},
-        )
-        pairs = [
-            [(whole[twin], run) for run in runs if (twin := replace(run.config, **WHOLE)) in whole]
-            for runs in by_setting(run for run in changed if run.status == "finished").values()
-        ]
-        return max(pairs, key=len, default=[])
+    def ablated(self, **change) -> list[tuple[Run, Run]]:
+        """Runs of one seed, as the grid has them and with the network changed."""
+        return ablated(self.records, self.family, self.recipe, change)
 
 
 def _finished(runs: Sequence[Run]) -> Seeds:

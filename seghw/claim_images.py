@@ -23,8 +23,7 @@ from seghw.claim_parts import (
     paintable,
     small_and_large,
 )
-from seghw.evaluate import Evaluation, evaluate
-from seghw.runs import Run
+from seghw.evaluate import Evaluation
 from seghw.verdicts import RATIO, Effect, from_images
 
 #: Width of the rim, and tolerance of an outline, as a share of the image: 2 pixels of 64.
@@ -45,17 +44,18 @@ def mean_iou(counts: metrics.Counts) -> np.ndarray:
 
 def recall_difference(c: RecallCounts) -> np.ndarray:
     """Recall of the first part minus that of the second, mean over classes."""
-    return _class_mean(_ratio(c.first_found, c.first) - _ratio(c.second_found, c.second))
+    first, second = ((c.first_found, c.first), (c.second_found, c.second))
+    return _class_mean(metrics.ratio(*first) - metrics.ratio(*second))
 
 
 def outline_ratio(c: OutlineCounts) -> np.ndarray:
     """Length of the predicted outlines over that of the true ones, all classes together."""
-    return _ratio(c.predicted.sum(axis=1), c.true.sum(axis=1))
+    return metrics.ratio(c.predicted.sum(axis=1), c.true.sum(axis=1))
 
 
 def area_over_boundary(c: metrics.Counts, b: metrics.BoundaryCounts) -> np.ndarray:
     """F-score of the pixels (Dice) over that of the outlines, each the mean over classes."""
-    return _ratio(
+    return metrics.ratio(
         _class_mean(metrics.dice(c, per_image=True)),
         _class_mean(metrics.boundary_f(b, per_image=True)),
     )
@@ -71,10 +71,6 @@ def recall_minus_precision(c: metrics.Counts) -> np.ndarray:
     return _class_mean(values)
 
 
-def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, where=np.asarray(b) > 0, out=np.full(np.shape(b), np.nan))
-
-
 # -- measurements -----------------------------------------------------------------------------
 
 
@@ -82,14 +78,6 @@ def _best(group: Group, loss: str) -> dict[int, Evaluation]:
     """The seeds of a loss's best setting, held against the test set."""
     found = group.records.evaluations(group.family, group.recipe, loss)
     return {e.run.config.seed: e for e in found if e.run.status == "finished"}
-
-
-def _masks(group: Group, run: Run) -> np.ndarray:
-    """The run's masks on the test set, bool (N, C, H, W), predicted only if they are not known."""
-    for known in _best(group, run.config.loss).values():
-        if known.run.run_id == run.run_id:
-            return known.masks
-    return evaluate(run, group.records.test_set(group.family)).masks
 
 
 def _iou_difference(group: Group, reading: str, a: str, b: str, detail: str = "") -> Effect:
@@ -135,13 +123,13 @@ def middle_minus_rim(group: Group) -> Iterator[Effect]:
 
 def small_minus_large(group: Group) -> Iterator[Effect]:
     """How much nearer ASPP brings the recall of small objects to that of large ones."""
-    pairs = group.ablation(aspp_rates=None)
+    pairs = group.ablated(aspp_rates=None)
     if not pairs and group.family != "shapes":
         return
     data, grid = group.records.test_set(group.family), _grid(group)
     parts = [grid.of(part) for part in small_and_large(data)]
     tables = [
-        tuple(count_recall(grid.of(_masks(group, run)), *parts) for run in pair)
+        tuple(count_recall(grid.of(group.records.evaluate(run).masks), *parts) for run in pair)
         for pair in pairs
         if all(run.has_weights() for run in pair)
     ]

@@ -165,7 +165,7 @@ def _without(group: Group, reading: str, decides: bool = True, **changed) -> Ite
 
     The shapes carry the ablations; other data are reported where there are runs.
     """
-    pairs = group.ablation(**changed)
+    pairs = group.ablated(**changed)
     if pairs or group.family == "shapes":
         values = [whole.score - ablated.score for whole, ablated in pairs]
         seeds = {whole.config.seed: whole for whole, _ in pairs}

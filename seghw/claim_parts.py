@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from seghw.boundary import boundary, within
+from seghw.counts import CountTable, pixels
 from seghw.dataset import SegmentationSet
-from seghw.metrics import CountTable
 from seghw.recipes import TrainConfig
+from seghw.seeding import seeded
 
 
 class Grid(NamedTuple):
@@ -31,8 +32,7 @@ def paintable(config: TrainConfig, side: int) -> Grid:
 
     Two images of noise through fresh weights: where both give the same, nothing was painted.
     """
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        torch.manual_seed(0)
+    with seeded(0), torch.inference_mode():
         first, second = config.network().eval()(torch.rand(2, 3, side, side))
     differs = (first != second).any(0).numpy()
     return Grid(np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0)))
@@ -73,13 +73,13 @@ def inside(masks: np.ndarray, depth: float) -> np.ndarray:
 def count_recall(pred: np.ndarray, first: np.ndarray, second: np.ndarray) -> RecallCounts:
     """How much of two disjoint parts of the truth was found; all bool (N, C, H, W)."""
     parts = (first, pred & first, second, pred & second)
-    return RecallCounts(*(_pixels(part) for part in parts))
+    return RecallCounts(*(pixels(part) for part in parts))
 
 
 def count_outlines(pred: np.ndarray, true: np.ndarray) -> OutlineCounts:
     """Lengths of the outlines in pixels; pred and true are bool (N, C, H, W)."""
     both = pred.any(axis=(2, 3)) & true.any(axis=(2, 3))
-    return OutlineCounts(*(_pixels(boundary(masks)) * both for masks in (pred, true)))
+    return OutlineCounts(*(pixels(boundary(masks)) * both for masks in (pred, true)))
 
 
 def small_and_large(data: SegmentationSet) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +102,3 @@ def small_and_large(data: SegmentationSet) -> tuple[np.ndarray, np.ndarray]:
         parts.append(part)
     small, large = parts
     return small & ~large, large
-
-
-def _pixels(masks: np.ndarray) -> np.ndarray:
-    return np.count_nonzero(masks, axis=(2, 3)).astype(np.int64)

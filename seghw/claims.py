@@ -7,7 +7,7 @@ verdict is the rule of ``seghw.verdicts``; no verdict is written here.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -208,26 +208,34 @@ CLAIMS = (
 )
 
 
-def check_claims(records: Records, sam_results: Sequence[tuple[str, Effect]] = ()) -> list[Result]:
+def check_claims(
+    records: Records,
+    sam_results: Sequence[tuple[str, Effect]] = (),
+    *,
+    keys: Collection[str] | None = None,
+) -> list[Result]:
     """Measure every claim; records that are missing leave it undecided, with the reason.
 
     Args:
         records: run records, as for the figures.
         sam_results: effects measured elsewhere, each with the key of its claim and marked with
             data set and recipe; they take the place of the claim's own rows.
+        keys: of the claims wanted; default all.
 
     Returns:
         One result an effect, in the order of ``CLAIMS``; of each claim, first the shapes.
 
     Raises:
-        BadInput: a key of ``sam_results`` is not a claim's.
+        BadInput: a key is not a claim's.
     """
-    unknown = {key for key, _ in sam_results} - {claim.key for claim in CLAIMS}
+    known = {claim.key for claim in CLAIMS}
+    keys = known if keys is None else set(keys)
+    unknown = (keys | {key for key, _ in sam_results}) - known
     if unknown:
         raise BadInput(f"no claim has the key {', '.join(sorted(unknown))}")
     groups = [Group(records, *names) for names in product(DRAWN, RECIPES)]
     results = []
-    for claim in CLAIMS:
+    for claim in (claim for claim in CLAIMS if claim.key in keys):
         given = [effect for key, effect in sam_results if key == claim.key]
         effects = given or [e for group in groups for e in _measure(claim, group)]
         results += [Result(claim, effect) for effect in effects]

@@ -151,7 +151,7 @@ def draw_figures(args: argparse.Namespace) -> None:
 
     records = Records(args.runs, args.profile, args.sam)
     print(*(records.describe_data(family) for family in ("shapes", "coco")), sep="\n")
-    made = make_figures(args.only, out=args.out, runs=args.runs, profile=args.profile, sam=args.sam)
+    made = make_figures(args.only, out=args.out, records=records)
     print(f"{sum(path.suffix == '.png' for path in made)} figures: {args.out}")
 
 

@@ -103,8 +103,8 @@ def count(pred: Any, target: Any) -> Counts:
         BadInput: another dtype, or another shape.
     """
     pred, target = _masks(pred, target)
-    tp = _pixels(pred & target)
-    fp, fn = _pixels(pred) - tp, _pixels(target) - tp
+    tp = pixels(pred & target)
+    fp, fn = pixels(pred) - tp, pixels(target) - tp
     return Counts(tp, fp, fn, tn=pred.shape[2] * pred.shape[3] - tp - fp - fn)
 
 
@@ -126,12 +126,12 @@ def count_boundaries(pred: Any, target: Any, tolerance: int) -> BoundaryCounts:
     pred_line, true_line = boundary(pred), boundary(target)
     pred_band, true_band = (inner_band(masks, int(tolerance)) for masks in (pred, target))
     return BoundaryCounts(
-        predicted=_pixels(pred_line),
-        predicted_near=_pixels(pred_line & within(true_line, tolerance)),
-        true=_pixels(true_line),
-        true_near=_pixels(true_line & within(pred_line, tolerance)),
-        band_both=_pixels(pred_band & true_band),
-        band_either=_pixels(pred_band | true_band),
+        predicted=pixels(pred_line),
+        predicted_near=pixels(pred_line & within(true_line, tolerance)),
+        true=pixels(true_line),
+        true_near=pixels(true_line & within(pred_line, tolerance)),
+        band_both=pixels(pred_band & true_band),
+        band_either=pixels(pred_band | true_band),
     )
 
 
@@ -171,7 +171,8 @@ def _masks(pred: Any, target: Any) -> list[np.ndarray]:
     return masks
 
 
-def _pixels(masks: np.ndarray) -> np.ndarray:
+def pixels(masks: np.ndarray) -> np.ndarray:
+    """Pixels of each mask: bool (N, C, H, W) to int64 (N, C)."""
     return np.count_nonzero(masks, axis=(2, 3)).astype(np.int64)
 
 

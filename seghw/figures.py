@@ -26,7 +26,6 @@ from seghw.files import whole_file
 from seghw.losses import LOSSES
 from seghw.panels import STYLE, colour_masks, evaluation_panel, new_figure, show
 from seghw.paths import FIGURES as FIGURES_FOLDER
-from seghw.paths import RUNS
 from seghw.recipes import RECIPES
 from seghw.records import DRAWN, Records
 
@@ -92,9 +91,7 @@ def make_figures(
     only: str | None = None,
     *,
     out: str | Path = FIGURES_FOLDER,
-    runs: str | Path = RUNS,
-    profile: str | None = None,
-    sam: str | None = None,
+    records: Records | None = None,
     recipes: Sequence[str] = tuple(RECIPES),
 ) -> list[Path]:
     """Draw figures to ``out/report/figNN.png`` and ``out/corrected/figNN.png``.
@@ -104,9 +101,7 @@ def make_figures(
             report, and writes beside each set a page of captions and tables of the per-image
             scores.
         out: folder, made if missing.
-        runs: folder of the run records.
-        profile: see ``Records``.
-        sam: see ``Records``.
+        records: what to draw them from; default, the committed ones.
         recipes: which of the two folders to draw.
 
     Returns:
@@ -117,7 +112,7 @@ def make_figures(
     """
     numbers = parse_numbers(only) if only else sorted(FIGURES)
     beyond = {} if only else BEYOND
-    records = Records(runs, profile, sam)
+    records = records or Records()
     made = []
     bar = tqdm(total=len(numbers) * len(recipes) + len(beyond), desc="drawing", unit="figure")
     with mpl.rc_context(STYLE), bar:

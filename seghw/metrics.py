@@ -30,25 +30,25 @@ from seghw.errors import BadInput
 def iou(counts: Counts, *, per_image: bool = False) -> np.ndarray:
     """Intersection over union (Jaccard index), 0..1; NaN where both masks are empty."""
     c = _summed(counts, per_image)
-    return _ratio(c.tp, c.tp + c.fp + c.fn)
+    return ratio(c.tp, c.tp + c.fp + c.fn)
 
 
 def dice(counts: Counts, *, per_image: bool = False) -> np.ndarray:
     """Dice coefficient (the pixels' F1), 0..1; NaN where both masks are empty."""
     c = _summed(counts, per_image)
-    return _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn)
+    return ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn)
 
 
 def precision(counts: Counts, *, per_image: bool = False) -> np.ndarray:
     """Share of the predicted pixels that are true, 0..1; NaN where none is predicted."""
     c = _summed(counts, per_image)
-    return _ratio(c.tp, c.tp + c.fp)
+    return ratio(c.tp, c.tp + c.fp)
 
 
 def recall(counts: Counts, *, per_image: bool = False) -> np.ndarray:
     """Share of the true pixels that are predicted, 0..1; NaN where none is true."""
     c = _summed(counts, per_image)
-    return _ratio(c.tp, c.tp + c.fn)
+    return ratio(c.tp, c.tp + c.fn)
 
 
 def accuracy(counts: Counts, *, per_image: bool = False) -> np.ndarray:
@@ -57,13 +57,13 @@ def accuracy(counts: Counts, *, per_image: bool = False) -> np.ndarray:
     Two empty masks have 1, for their background is right; that is why it flatters small objects.
     """
     c = _summed(counts, per_image)
-    return _ratio(c.tp + c.tn, c.pixels)
+    return ratio(c.tp + c.tn, c.pixels)
 
 
 def false_positive_area(counts: Counts, *, per_image: bool = False) -> np.ndarray:
     """Wrongly predicted pixels as a share of the image, 0..1."""
     c = _summed(counts, per_image)
-    return _ratio(c.fp, c.pixels)
+    return ratio(c.fp, c.pixels)
 
 
 def false_alarms(counts: Counts) -> np.ndarray:
@@ -74,7 +74,7 @@ def false_alarms(counts: Counts) -> np.ndarray:
 
 def false_alarm_rate(counts: Counts) -> np.ndarray:
     """False alarms as a share of the images without the class, (C,); NaN if there are none."""
-    return _ratio(false_alarms(counts), (counts.tp + counts.fn == 0).sum(axis=0))
+    return ratio(false_alarms(counts), (counts.tp + counts.fn == 0).sum(axis=0))
 
 
 def boundary_f(counts: BoundaryCounts, *, per_image: bool = False) -> np.ndarray:
@@ -85,16 +85,16 @@ def boundary_f(counts: BoundaryCounts, *, per_image: bool = False) -> np.ndarray
     time: Csurka et al., BMVC 2013).
     """
     c = _summed(counts, per_image)
-    exact = _ratio(c.predicted_near, c.predicted, undefined=0.0)
-    found = _ratio(c.true_near, c.true, undefined=0.0)
-    score = _ratio(2 * exact * found, exact + found, undefined=0.0)
+    exact = ratio(c.predicted_near, c.predicted, undefined=0.0)
+    found = ratio(c.true_near, c.true, undefined=0.0)
+    score = ratio(2 * exact * found, exact + found, undefined=0.0)
     return np.where(c.predicted + c.true > 0, score, np.nan)
 
 
 def boundary_iou(counts: BoundaryCounts, *, per_image: bool = False) -> np.ndarray:
     """IoU of the inner bands (Cheng et al., CVPR 2021), 0..1; NaN where both are empty."""
     c = _summed(counts, per_image)
-    return _ratio(c.band_both, c.band_either)
+    return ratio(c.band_both, c.band_either)
 
 
 def components_per_object(counts: ComponentCounts, *, per_image: bool = False) -> np.ndarray:
@@ -103,7 +103,7 @@ def components_per_object(counts: ComponentCounts, *, per_image: bool = False) -
     From 0 up; NaN where there is no true one.
     """
     c = _summed(counts, per_image)
-    return _ratio(c.predicted, c.true)
+    return ratio(c.predicted, c.true)
 
 
 class MeanScore(NamedTuple):
@@ -123,7 +123,7 @@ def mean_score(values: np.ndarray, axis: int | None = None) -> MeanScore:
     """
     missing = np.isnan(values)
     applicable = (~missing).sum(axis=axis)
-    mean = _ratio(np.nansum(values, axis=axis), applicable)
+    mean = ratio(np.nansum(values, axis=axis), applicable)
     found = MeanScore(mean, applicable, missing.sum(axis=axis))
     return found if axis is not None else MeanScore(*(part.item() for part in found))
 
@@ -187,7 +187,7 @@ def _summed(counts: CountTable, per_image: bool) -> Any:
     return counts.total()
 
 
-def _ratio(numerator: Any, denominator: Any, undefined: float = np.nan) -> np.ndarray:
+def ratio(numerator: Any, denominator: Any, undefined: float = np.nan) -> np.ndarray:
     """Divide; where the denominator is 0 the result is ``undefined``, without a warning."""
     out = np.full(np.shape(denominator), undefined)
     return np.divide(numerator, denominator, out=out, where=np.asarray(denominator) > 0)

@@ -27,6 +27,11 @@ DATASETS = {
 }
 
 
+def family_of(dataset: str) -> str:
+    """``"shapes"`` or ``"coco"``: which of the report's two sets a data set is or stands for."""
+    return "shapes" if DATASETS[dataset] is SHAPES5 else "coco"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How images become inputs, masks targets, and outputs masks again."""
@@ -44,7 +49,7 @@ class Recipe:
     def inputs(self, images: np.ndarray, dataset: str) -> Tensor:
         """uint8 (N, 3, H, W) to what the network is fed, float32 of the same shape."""
         x = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
-        return x if self.raw_shapes and DATASETS[dataset] is SHAPES5 else x / 127.5 - 1
+        return x if self.raw_shapes and family_of(dataset) == "shapes" else x / 127.5 - 1
 
     def targets(self, masks: np.ndarray, classes: tuple[ClassSpec, ...]) -> Tensor:
         """bool (N, C, H, W) to what the network is to regress, float32 of the same shape."""

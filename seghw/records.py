@@ -9,7 +9,8 @@ from seghw.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.evaluate import Evaluation, evaluate
 from seghw.paths import RUNS
-from seghw.runs import Run, load_runs
+from seghw.recipes import family_of
+from seghw.runs import Run, load_runs, select
 from seghw.sources import default_dataset, describe_data, open_split
 from seghw.sweep import COEFFICIENTS, best, best_setting
 
@@ -33,10 +34,16 @@ class Records:
         self.profile = profile or ("full" if load_runs("full", folder) else "laptop")
         self.sam = sam
         self.runs = cache(self._runs)
+        self.evaluate = cache(self._evaluate)
         self.test_set = cache(self._test_set)
         self.evaluation = cache(self._evaluation)
         self.evaluations = cache(self._evaluations)
         self.chosen_images = cache(self._chosen_images)
+
+    @cached_property
+    def all_runs(self) -> list[Run]:
+        """Every run of the profile, ordered by id."""
+        return load_runs(self.profile, self.folder)
 
     def _runs(self, family: str, recipe: str, loss: str) -> list[Run]:
         """The grid's runs of a loss on a family's data, ``"shapes"`` or ``"coco"``.
@@ -46,9 +53,8 @@ class Records:
         """
         coefficients = (None, *COEFFICIENTS["section3"][family])
         for dataset in dict.fromkeys((default_dataset(family), DRAWN[family])):
-            found = load_runs(
-                self.profile,
-                self.folder,
+            found = select(
+                self.all_runs,
                 dataset=dataset,
                 recipe=recipe,
                 loss=loss,
@@ -90,18 +96,26 @@ class Records:
     def _test_set(self, family: str) -> SegmentationSet:
         return open_split(self.runs(family, "corrected", "mse_dice")[0].config, "test")
 
+    def _evaluate(self, run: Run) -> Evaluation:
+        """A run held against its family's test set.
+
+        Raises:
+            BadInput: its weights are missing.
+        """
+        return evaluate(run, self.test_set(family_of(run.config.dataset)))
+
     def _evaluation(self, family: str, recipe: str, loss: str) -> Evaluation:
         """The best run of a loss, held against the family's test set.
 
         Raises:
             BadInput: its weights are missing.
         """
-        return evaluate(best(self.runs(family, recipe, loss)), self.test_set(family))
+        return self.evaluate(best(self.runs(family, recipe, loss)))
 
     def _evaluations(self, family: str, recipe: str, loss: str) -> list[Evaluation]:
         """The seeds of a loss's best setting, held against the test set; those with weights."""
         runs = best_setting(self.runs(family, recipe, loss))
-        return [evaluate(run, self.test_set(family)) for run in runs if run.has_weights()]
+        return [self.evaluate(run) for run in runs if run.has_weights()]
 
     def _chosen_images(self, family: str, percentiles: tuple[int, ...]) -> list[int]:
         """Test images at percentiles of the per-image IoU of the best corrected MSE + Dice run.

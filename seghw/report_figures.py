@@ -5,7 +5,6 @@ caption. Best and worst are by validation mean IoU at the end (``sweep.best``).
 """
 
 import textwrap
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +15,7 @@ from seghw.dataset import SegmentationSet
 from seghw.panels import evaluation_panel, new_figure, overlay, show
 from seghw.records import Records
 from seghw.runs import Run
-from seghw.sweep import best, best_setting, mean_rank, worst
+from seghw.sweep import best, best_by_coefficient, mean_rank, worst
 
 PANEL_PERCENTILES = (25, 50, 75)
 SAM_PERCENTILES = (10, 30, 50, 70, 90)
@@ -49,7 +48,7 @@ def training(records: Records, recipe: str, which: str, family: str, loss: str) 
 
 def coefficients(records: Records, recipe: str, which: str, family: str) -> Drawn:
     _, rank = _CHOICE[which]
-    by_coefficient = _best_rates(records.runs(family, recipe, "mse_dice"))
+    by_coefficient = best_by_coefficient(records.runs(family, recipe, "mse_dice"))
     pick = max if which == "best" else min
     coefficient = pick(by_coefficient, key=lambda c: mean_rank(by_coefficient[c]))
     ranked = {
@@ -65,12 +64,6 @@ def coefficients(records: Records, recipe: str, which: str, family: str) -> Draw
         f"{coefficient:g}, {rank} mean validation IoU over {seeds}, each "
         f"coefficient at its best learning rate.{faint} {_describe(chosen)}"
     )
-
-
-def _best_rates(runs: Sequence[Run]) -> dict[float, list[Run]]:
-    """For each coefficient, the seeds of the learning rate with the best mean."""
-    coefficients = sorted({run.config.coefficient for run in runs})
-    return {c: best_setting([r for r in runs if r.config.coefficient == c]) for c in coefficients}
 
 
 def result(records: Records, recipe: str, family: str, loss: str, k: int) -> Drawn:

@@ -159,9 +159,14 @@ def load_runs(profile: str = "laptop", folder: str | Path = RUNS, **wanted) -> l
     ``load_runs(recipe="report", loss="mse")`` returns the MSE runs of the recipe ``report``.
     """
     found = [load_run(path.parent) for path in sorted(Path(folder, profile).glob("*/run.json"))]
+    return select(found, **wanted)
+
+
+def select(runs: Iterable[Run], **wanted) -> list[Run]:
+    """Those runs whose configuration has the ``wanted`` values, in their order."""
     return [
         run
-        for run in found
+        for run in runs
         if all(getattr(run.config, field) == value for field, value in wanted.items())
     ]
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from seghw.paths import DATA
+from seghw.seeding import seeded
 
 if TYPE_CHECKING:
     from transformers import SamConfig, SamModel, SamProcessor
@@ -84,8 +85,7 @@ def build(seed: int = 0) -> "SamModel":
     """
     from transformers import SamModel
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = SamModel(config())
         for module in model.modules():
             if isinstance(module, _PYTORCH_INITIALISES):

@@ -13,12 +13,11 @@ import numpy as np
 from filelock import Timeout
 from tqdm.auto import tqdm
 
-from seghw.classes import SHAPES5
 from seghw.errors import BadInput
 from seghw.executors import LocalProcesses
 from seghw.paths import RUNS
-from seghw.recipes import DATASETS, RECIPES, TrainConfig
-from seghw.runs import Run, load_run, run_folder
+from seghw.recipes import DATASETS, RECIPES, TrainConfig, family_of
+from seghw.runs import Run, load_run, run_folder, select
 from seghw.train import record_failure, train_or_read
 
 #: Coefficients of the Dice term by variant and family: the report's section 3, which its figures
@@ -53,7 +52,7 @@ def grid(
     """
     if dataset not in DATASETS or recipe not in RECIPES or variant not in COEFFICIENTS:
         raise BadInput(f"no grid {variant!r} for data set {dataset!r} and recipe {recipe!r}")
-    coefficients = COEFFICIENTS[variant]["shapes" if DATASETS[dataset] is SHAPES5 else "coco"]
+    coefficients = COEFFICIENTS[variant][family_of(dataset)]
     losses = [("mse", None), ("dice", None), *(("mse_dice", float(c)) for c in coefficients)]
     return [
         TrainConfig(dataset, recipe, loss, rate, coefficient, seed, profile)
@@ -206,6 +205,12 @@ def best_setting(runs: Sequence[Run]) -> list[Run]:
     """
     _check_some(runs)
     return max(by_setting(runs).values(), key=mean_rank)
+
+
+def best_by_coefficient(runs: Sequence[Run]) -> dict[float, list[Run]]:
+    """Each coefficient's seeds at its best learning rate, from the smallest coefficient up."""
+    coefficients = sorted({run.config.coefficient for run in runs})
+    return {c: best_setting(select(runs, coefficient=c)) for c in coefficients}
 
 
 def _check_some(runs: Sequence[Run]) -> None:

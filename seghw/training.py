@@ -3,7 +3,6 @@
 import math
 import os
 import platform
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from seghw.files import whole_file
 from seghw.losses import GradientBalance, LossTerms, combined_loss, gradient_balance
 from seghw.recipes import PROFILES, RECIPES, Recipe, TrainConfig
 from seghw.runs import Run, load_run, versions, write_history, write_record, write_weights
+from seghw.seeding import seeded
 from seghw.sources import digest
 
 CHECKPOINT = "checkpoint.pt"
-#: torch has one random state a process, and an executor of threads may start two runs in it.
-_SEEDING = threading.Lock()
 
 
 class Training:
@@ -43,10 +41,10 @@ class Training:
         self.folder: Path = folder
         self.device: torch.device = device
         self.epochs_planned: int = config.planned_epochs
+        self.digest: str = digest(training_set)
         self.batches_an_epoch = math.ceil(len(training_set) / self.recipe.batch_size)
 
-        with _SEEDING:
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             network = config.network()
         # channels_last is how the convolution libraries want it, on CPUs and GPUs alike.
         self.model = network.to(device, memory_format=torch.channels_last)
@@ -195,7 +193,7 @@ class Training:
             "epochs": self.epochs,
             "seconds": self.seconds,
             "config": self.config.to_dict(),
-            "digest": digest(self.training_set),
+            "digest": self.digest,
         }
         with whole_file(self.folder / CHECKPOINT) as path:
             torch.save(state, path)
@@ -205,7 +203,7 @@ class Training:
         if not path.is_file():
             return
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        if state["digest"] != digest(self.training_set):
+        if state["digest"] != self.digest:
             raise BadInput(f"{path} was begun on other data; remove it to start again")
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -230,7 +228,7 @@ class Training:
                     "name": self.training_set.name,
                     "images": len(self.training_set),
                     "validation_images": len(self.validation_set),
-                    "digest": digest(self.training_set),
+                    "digest": self.digest,
                 },
                 "versions": versions(),
                 "machine": _machine(self.device),

@@ -1,7 +1,10 @@
 """Fixtures that several test files share."""
 
 import os
+import sys
+import warnings
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -24,6 +27,20 @@ def coco_mini() -> Path:
     if not folder:
         pytest.skip("SEGHW_COCO_MINI does not name a folder of real COCO images")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def dlstudio(tmp_path_factory: pytest.TempPathFactory) -> type:
+    """DLStudio's class, imported in a folder where it may leave files.
+
+    What its other lessons need takes seconds and a display to import; it is replaced.
+    """
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.chdir(tmp_path_factory.mktemp("dlstudio"))
+        for name in ("pymsgbox", "torchmetrics", "torchmetrics.image", "torchmetrics.image.lpip"):
+            patch.setitem(sys.modules, name, MagicMock())
+        return pytest.importorskip("DLStudio", exc_type=ImportError).DLStudio
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,14 @@
 """The ablation: one change at a time, paired by seed, and no verdict where the interval holds 0."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
-from seghw.ablation import BASES, MENDS, PARTS, Change, ablation, draw, measure
+from seghw.ablation import BASES, MENDS, PARTS, Change, ablation, changes, draw, measure
 from seghw.model import MUNet
+from seghw.records import Records
 
 
 def test_each_run_differs_from_its_base_in_one_thing_and_its_seed():
@@ -52,8 +53,18 @@ def test_differences_interval_and_verdict_by_hand():
     assert np.isnan(change((0.5, 0.6)).interval[0])
 
 
-def test_without_runs_nothing_is_measured_and_the_figure_says_so(tmp_path):
-    measured = measure(tmp_path)
+def test_without_ablations_nothing_is_measured_and_the_figure_says_so(smoke_runs):
+    measured = measure(Records(smoke_runs, "smoke"))
+    assert len(measured) == 2 * len(PARTS) + len(MENDS)
     assert all(not found.pairs for found in measured)
     texts = [text.get_text() for ax in draw(measured).axes for text in ax.texts]
     assert texts == ["no runs: python -m seghw sweep --ablation"] * 2
+
+
+def test_the_committed_ablations_are_paired_with_the_grid():
+    for found in measure(Records(profile="laptop")):
+        assert found.pairs, found.name
+        for base, changed in found.pairs:
+            twin = replace(base.config, **changes(found.recipe)[found.name])
+            assert changed.config == twin
+            assert base.config == replace(BASES[found.recipe], seed=base.config.seed)

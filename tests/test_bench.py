@@ -9,7 +9,6 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -37,18 +36,6 @@ from seghw.dataset import batches
 from seghw.errors import BadInput
 from seghw.model import MUNet
 from seghw.recipes import REPORT
-
-
-@pytest.fixture(scope="module")
-def _dlstudio(tmp_path_factory):
-    """DLStudio, imported without what its other lessons need, which takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("dlstudio"))
-        for name in ("pymsgbox", "torchmetrics", "torchmetrics.image", "torchmetrics.image.lpip"):
-            patch.setitem(sys.modules, name, MagicMock())
-        pytest.importorskip("DLStudio")
-        yield
-
 
 # The harness
 
@@ -151,7 +138,7 @@ def test_without_dlstudio_one_line_says_what_to_install(monkeypatch):
 # Data
 
 
-@pytest.mark.usefixtures("_dlstudio")
+@pytest.mark.usefixtures("dlstudio")
 def test_bench_data():
     before = set(Path.cwd().iterdir())
     found = bench_data(count=12, rounds=3, reading_rounds=1)
@@ -167,7 +154,7 @@ def test_bench_data():
     assert "reading the archive" in found.table()
 
 
-@pytest.mark.usefixtures("_dlstudio")
+@pytest.mark.usefixtures("dlstudio")
 def test_a_wrong_batch_would_be_noticed():
     with dlstudio_on(shapes.generate(6, seed=1)) as course:
         shapes.read_archive(course.archive).save(course.folder / "set")
@@ -191,7 +178,7 @@ def test_memory_is_what_is_kept_and_what_was_needed():
 # Evaluation
 
 
-@pytest.mark.usefixtures("_dlstudio")
+@pytest.mark.usefixtures("dlstudio")
 def test_bench_evaluate():
     found = bench_evaluate(batch_size=1, rounds=1)
     assert found.result("mask pixels that differ").value == 0
@@ -199,7 +186,7 @@ def test_bench_evaluate():
     assert found.result("masks alone against DLStudio's masks and display").value > 50
 
 
-@pytest.mark.usefixtures("_dlstudio")
+@pytest.mark.usefixtures("dlstudio")
 def test_dlstudios_masks_follow_the_outputs():
     data = shapes.generate(1, seed=4)
     outputs = plausible_outputs(data)
@@ -239,7 +226,7 @@ def test_the_display_has_a_column_an_image():
 # Training
 
 
-@pytest.mark.usefixtures("_dlstudio")
+@pytest.mark.usefixtures("dlstudio")
 def test_bench_train():
     names = ["contiguous, not channels_last", "fused optimiser"]
     found = bench_train(depth=4, batch_size=2, rounds=2, tried=names, largest_product=64)
@@ -252,7 +239,7 @@ def test_bench_train():
     assert all(len(timing.seconds) == 2 for timing in found.timings)
 
 
-@pytest.mark.usefixtures("_dlstudio")
+@pytest.mark.usefixtures("dlstudio")
 def test_other_mathematics_would_be_noticed(monkeypatch):
     data = shapes.generate(8, seed=2)
     order = list(batches(8, 2))[:3]

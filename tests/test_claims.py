@@ -350,7 +350,9 @@ def test_ablations_are_paired_by_seed_and_absent_ones_say_so(tmp_path):
     assert verdict(shortcuts, ABOVE_0) == UNDECIDED
     assert basis(shortcuts) == "no runs"
     record(tmp_path, replace(config("mse_dice", 60.0), dataset="scenes3"))
-    other = replace(made, family="coco")  # has runs, but no ablations, and says nothing of them
+    other = replace(
+        group(tmp_path), family="coco"
+    )  # has runs, but no ablations, and says nothing of them
     assert not list(claim_measurements.without_aspp(other))
 
 

@@ -8,6 +8,7 @@ from seghw.errors import BadInput
 from seghw.figures import FIGURES, make_figures, parse_numbers
 from seghw.panels import colour_masks, overlay
 from seghw.recipes import COCO3
+from seghw.records import Records
 
 
 def test_every_figure_of_the_report_has_a_function():
@@ -56,7 +57,7 @@ def sweep(tmp_path_factory):
 
 def test_the_same_records_give_the_same_bytes(sweep, tmp_path):
     once, again = (
-        make_figures("1,13,17-18", out=tmp_path / name, runs=sweep, profile="smoke")
+        make_figures("1,13,17-18", out=tmp_path / name, records=Records(sweep, "smoke"))
         for name in ("once", "again")
     )
     assert [p.name for p in once] == ["fig01.png", "fig13.png", "fig17.png", "fig18.png"] * 2
@@ -65,7 +66,7 @@ def test_the_same_records_give_the_same_bytes(sweep, tmp_path):
 
 
 def test_figures_are_readable_pictures(sweep, tmp_path):
-    made = make_figures("7", out=tmp_path, runs=sweep, profile="smoke", recipes=["report"])
+    made = make_figures("7", out=tmp_path, records=Records(sweep, "smoke"), recipes=["report"])
     picture = matplotlib.image.imread(made[0])
     assert picture.shape[1] > 800
     assert picture[..., :3].std() > 0.02
@@ -73,7 +74,7 @@ def test_figures_are_readable_pictures(sweep, tmp_path):
 
 def test_missing_records_are_named(tmp_path):
     with pytest.raises(BadInput, match="no runs for shapes, report, mse"):
-        make_figures("1", out=tmp_path, runs=tmp_path, profile="smoke")
+        make_figures("1", out=tmp_path, records=Records(tmp_path, "smoke"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,5 @@
 import itertools
 import operator
-import sys
-from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -17,17 +15,6 @@ from seghw.model import ASPP, HEADS, MUNet, from_dlstudio
 
 RATES = (2, 4, 6)
 MENDED = [head for head in HEADS if head != "report"]
-
-
-@pytest.fixture(scope="module")
-def dlstudio(tmp_path_factory):
-    """DLStudio's SemanticSegmentation, imported in a folder where it may leave files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("dlstudio"))
-        # It imports these for networks other than mUNet, which takes seconds and a display.
-        for name in ("pymsgbox", "torchmetrics", "torchmetrics.image", "torchmetrics.image.lpip"):
-            patch.setitem(sys.modules, name, MagicMock())
-        return pytest.importorskip("DLStudio").DLStudio.SemanticSegmentation
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +66,9 @@ def train_on_noise(net, side=16, steps=1):
 @pytest.mark.parametrize("depth", [4, 8, 16])
 @torch.no_grad()
 def test_outputs_are_those_of_dlstudio(dlstudio, depth, skip_connections, mode):
-    theirs = randomise_norms(dlstudio.mUNet(skip_connections=skip_connections, depth=depth))
+    theirs = randomise_norms(
+        dlstudio.SemanticSegmentation.mUNet(skip_connections=skip_connections, depth=depth)
+    )
     ours = from_dlstudio(theirs.state_dict(), skip_connections=skip_connections)
     for net in (theirs, ours):
         net.train(mode == "train")
@@ -90,7 +79,7 @@ def test_outputs_are_those_of_dlstudio(dlstudio, depth, skip_connections, mode):
 
 
 def test_ten_steps_of_sgd_give_the_losses_of_dlstudio(dlstudio):
-    theirs = dlstudio.mUNet(depth=8)
+    theirs = dlstudio.SemanticSegmentation.mUNet(depth=8)
     ours = from_dlstudio(theirs.state_dict())
     masks = torch.rand(10, 2, 5, 32, 32) > 0.8
     targets = masks * torch.tensor([50.0, 100, 150, 200, 250])[:, None, None]
@@ -112,7 +101,7 @@ def test_ten_steps_of_sgd_give_the_losses_of_dlstudio(dlstudio):
 
 @torch.no_grad()
 def test_listing_1_in_dlstudio_gives_our_network_with_aspp(dlstudio):
-    theirs = dlstudio.mUNet(depth=4)
+    theirs = dlstudio.SemanticSegmentation.mUNet(depth=4)
     theirs.conv_i = nn.Conv2d(128, 128, kernel_size=1)
     for name, rate in zip(("a1", "a2", "a3"), RATES, strict=True):
         setattr(theirs, name, nn.Conv2d(128, 128, kernel_size=3, padding=rate, dilation=rate))
@@ -130,7 +119,7 @@ def test_listing_1_in_dlstudio_gives_our_network_with_aspp(dlstudio):
 def test_a_foreign_state_dict_is_refused(dlstudio):
     with pytest.raises(BadInput, match="DLStudio"):
         from_dlstudio(nn.Linear(2, 2).state_dict())
-    state = dlstudio.mUNet(depth=4).state_dict()
+    state = dlstudio.SemanticSegmentation.mUNet(depth=4).state_dict()
     del state["bn1UP.weight"]
     with pytest.raises(BadInput, match="up_norm_inner"):
         from_dlstudio(state)

@@ -1,10 +1,8 @@
 import contextlib
 import gzip
-import importlib
 import io
 import pickle
 import tracemalloc
-import warnings
 
 import numpy as np
 import pytest
@@ -435,14 +433,6 @@ def test_what_the_format_cannot_hold_is_not_written(tmp_path, data, complaint):
     with pytest.raises(BadInput, match=complaint):
         write_archive(data, tmp_path / "a.gz")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture(scope="module")
-def dlstudio():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pytest.importorskip("DLStudio", exc_type=ImportError)
-        return importlib.import_module("DLStudio.DLStudio").DLStudio
 
 
 @pytest.fixture
