@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(verbs.add_parser("sweep", help="train the report's grid, resumably"))
     _add_evaluate(verbs.add_parser("evaluate", help="score a run and draw its panels"))
     _add_claims(verbs.add_parser("claims", help="each sentence of the report, measured"))
+    _add_sam(verbs.add_parser("sam", help="a promptable segmenter and our network, compared"))
     _add_bench(verbs.add_parser("bench", help="measure speed against DLStudio"))
     _add_figures(verbs.add_parser("figures", help="draw the report's figures from the records"))
     return parser
@@ -137,29 +138,36 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_claims(parser: argparse.ArgumentParser) -> None:
-    from seghw.recipes import PROFILES
-
-    parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--profile", choices=PROFILES, help="default: full if trained, else laptop")
+    _add_records(parser)
     parser.add_argument("--markdown", action="store_true")
     parser.set_defaults(run=commands.claims)
 
 
+def _add_sam(parser: argparse.ArgumentParser) -> None:
+    _add_records(parser)
+    parser.add_argument("--out", type=Path, metavar="CSV", help="also write every number there")
+    parser.set_defaults(run=commands.compare_with_sam)
+
+
 def _add_bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("data", "train", "evaluate", "losses"))
+    parser.add_argument("what", choices=("data", "train", "evaluate", "losses", "sam"))
     parser.add_argument("--tried", action="store_true", help="train: what might be faster, too")
     parser.set_defaults(run=commands.bench)
 
 
 def _add_figures(parser: argparse.ArgumentParser) -> None:
-    from seghw.recipes import PROFILES
-
+    _add_records(parser)
     parser.add_argument("--only", help="numbers and ranges, such as 17-19,45")
     parser.add_argument("--out", type=Path, default=FIGURES)
+    parser.set_defaults(run=commands.draw_figures)
+
+
+def _add_records(parser: argparse.ArgumentParser) -> None:
+    from seghw.recipes import PROFILES
+
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--profile", choices=PROFILES, help="default: full if trained, else laptop")
     parser.add_argument("--sam", metavar="MODEL", help="a Hugging Face id or a folder")
-    parser.set_defaults(run=commands.draw_figures)
 
 
 if __name__ == "__main__":

@@ -34,18 +34,18 @@ NAMES = {"mse": "MSE", "dice": "Dice"}
 # -- scores: one number a row of the tables ---------------------------------------------------
 
 
-def _class_mean(values: np.ndarray) -> np.ndarray:
+def class_mean(values: np.ndarray) -> np.ndarray:
     return metrics.mean_score(values, axis=1).mean
 
 
 def mean_iou(counts: metrics.Counts) -> np.ndarray:
-    return _class_mean(metrics.iou(counts, per_image=True))
+    return class_mean(metrics.iou(counts, per_image=True))
 
 
 def recall_difference(c: RecallCounts) -> np.ndarray:
     """Recall of the first part minus that of the second, mean over classes."""
     first, second = ((c.first_found, c.first), (c.second_found, c.second))
-    return _class_mean(metrics.ratio(*first) - metrics.ratio(*second))
+    return class_mean(metrics.ratio(*first) - metrics.ratio(*second))
 
 
 def outline_ratio(c: OutlineCounts) -> np.ndarray:
@@ -56,19 +56,19 @@ def outline_ratio(c: OutlineCounts) -> np.ndarray:
 def area_over_boundary(c: metrics.Counts, b: metrics.BoundaryCounts) -> np.ndarray:
     """F-score of the pixels (Dice) over that of the outlines, each the mean over classes."""
     return metrics.ratio(
-        _class_mean(metrics.dice(c, per_image=True)),
-        _class_mean(metrics.boundary_f(b, per_image=True)),
+        class_mean(metrics.dice(c, per_image=True)),
+        class_mean(metrics.boundary_f(b, per_image=True)),
     )
 
 
 def surplus(c: metrics.Counts) -> np.ndarray:
     """False-positive minus false-negative area in % of the image, mean over classes."""
-    return _class_mean(100 * (c.fp - c.fn) / c.pixels)
+    return class_mean(100 * (c.fp - c.fn) / c.pixels)
 
 
 def recall_minus_precision(c: metrics.Counts) -> np.ndarray:
     values = metrics.recall(c, per_image=True) - metrics.precision(c, per_image=True)
-    return _class_mean(values)
+    return class_mean(values)
 
 
 # -- measurements -----------------------------------------------------------------------------

@@ -31,6 +31,7 @@ UNITS = {
     RATIO: "ratio, on a logarithmic scale",
     "IoU": "difference of IoU",
     "recall": "difference of recall",
+    "F": "difference of the boundary F-score",
     "%": "difference in per cent",
     "cells": "difference in cells of the map",
 }
@@ -59,7 +60,9 @@ def claims(records: Records) -> tuple[Figure, str]:
     Returns:
         The figure and its caption.
     """
-    figure, caption = draw_claims(check_claims(records))
+    from seghw.claim_sam import sam_effects
+
+    figure, caption = draw_claims(check_claims(records, sam_effects(records)))
     return figure, f"{caption} Runs of profile {records.profile}."
 
 
@@ -95,7 +98,9 @@ def _lines(results: Sequence[Result]) -> list[Line]:
         for row in [row for row in rows if row.effect.unit] or rows:  # what has no runs has none
             readings.setdefault(row.effect.reading, []).append(row)
         for k, (reading, found) in enumerate(readings.items()):
-            text, verdict = (reading, "") if k else (rows[0].claim.text, _verdict_text(rows))
+            # Where no row decides, the sentence must not stand above what was measured instead.
+            text = rows[0].claim.text if not k and any(row.decides for row in rows) else reading
+            verdict = "" if k else _verdict_text(rows)
             lines.append(Line(f"{number}. {text}", found, verdict))
     return lines
 

@@ -156,9 +156,33 @@ def draw_figures(args: argparse.Namespace) -> None:
 
 
 def claims(args: argparse.Namespace) -> None:
+    from importlib.util import find_spec
+
+    from seghw.claim_sam import sam_effects
     from seghw.claims import check_claims
     from seghw.claims_table import claims_table
     from seghw.records import Records
 
-    results = check_claims(Records(args.runs, args.profile))
+    records = Records(args.runs, args.profile, args.sam)
+    # Without transformers the sentences about SAM stay open, unless a SAM was asked for.
+    can_segment = args.sam or find_spec("transformers")
+    results = check_claims(records, sam_effects(records) if can_segment else ())
     print(claims_table(results, markdown=args.markdown))
+
+
+def compare_with_sam(args: argparse.Namespace) -> None:
+    from seghw import sam_protocol
+    from seghw.records import DRAWN, Records
+
+    records = Records(args.runs, args.profile, args.sam)
+    print(sam_protocol.__doc__)
+    rows = {}
+    for family in DRAWN:
+        found = records.sam_comparison(family)
+        name = found.data.name
+        rows[name] = list(found.rows())
+        print(f"{records.segmenter.name} and our network on {len(found.data)} images of {name}\n")
+        print(*sam_protocol.tables(rows[name]).values(), sep="\n\n", end="\n\n")
+    if args.out:
+        sam_protocol.write_rows(rows, records.segmenter.name, args.out)
+        print(args.out)

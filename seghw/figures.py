@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from seghw import claims_figure, data_figures
+from seghw import claims_figure, data_figures, sam_figures
 from seghw import report_figures as kinds
 from seghw.ablation import ablation_figure
 from seghw.errors import BadInput
@@ -47,11 +47,11 @@ def _registry() -> dict[int, Drawing]:
     ):
         figures[17 + n] = partial(kinds.result, family=family, loss=loss, k=k)
     for k in range(5):
-        figures[35 + k] = partial(kinds.sam_beside_ours, k=k)
+        figures[35 + k] = partial(sam_figures.sam_beside_ours, k=k)
     for k in range(4):
-        figures[40 + k] = partial(kinds.sam_on_shapes, k=k)
-    figures[44] = kinds.ours_on_shapes
-    figures[45] = kinds.ours_beside_sam
+        figures[40 + k] = partial(sam_figures.sam_on_shapes, k=k)
+    figures[44] = sam_figures.ours_on_shapes
+    figures[45] = sam_figures.ours_beside_sam
     return figures
 
 
@@ -127,6 +127,8 @@ def make_figures(
             if not only:
                 _write_captions(captions, recipe, Path(out) / recipe)
                 made += _write_tables(records, recipe, Path(out) / recipe / "tables")
+        if not only:
+            made.append(_write_comparison(records, Path(out) / "beyond" / "tables" / "sam.csv"))
         for name, draw in beyond.items():
             figure, caption = draw(records)
             made.append(Path(out) / "beyond" / f"{name}.png")
@@ -178,6 +180,16 @@ def _write_tables(records: Records, recipe: str, folder: Path) -> list[Path]:
         paths.append(folder / f"{found.run.config.dataset}-{loss}.csv")
         found.write_table(paths[-1])
     return paths
+
+
+def _write_comparison(records: Records, path: Path) -> Path:
+    """Every number of the comparison with the segmenter."""
+    from seghw.sam_protocol import write_rows
+
+    found = {family: records.sam_comparison(family) for family in DRAWN}
+    rows = {comparison.data.name: list(comparison.rows()) for comparison in found.values()}
+    write_rows(rows, records.segmenter.name, path)
+    return path
 
 
 def evaluation_panels(found: Evaluation, folder: str | Path, count: int) -> list[Path]:

@@ -27,6 +27,7 @@ STYLE = {
     "svg.hashsalt": "seghw",
 }
 
+Colour = tuple[int, int, int]  # red, green, blue, 0..255
 #: Colours for curves and for whatever else is not a class.
 INK, RED, BLUE, GREEN = "#333333", "#D55E00", "#0072B2", "#009E73"
 
@@ -60,8 +61,11 @@ def colour_masks(masks: np.ndarray, classes: Sequence[ClassSpec]) -> np.ndarray:
     Returns:
         uint8 (H, W, 3), 0..255.
     """
-    colours = np.array([spec.colour for spec in classes], dtype=float)
-    painted = np.einsum("chw,cd->hwd", masks.astype(float), colours)
+    return _blend(masks, [spec.colour for spec in classes])
+
+
+def _blend(masks: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
+    painted = np.einsum("chw,cd->hwd", masks.astype(float), np.reshape(colours, (-1, 3)))
     return (painted / np.maximum(masks.sum(0), 1)[..., None]).astype(np.uint8)
 
 
@@ -79,9 +83,16 @@ def overlay(
     Returns:
         uint8 (H, W, 3), 0..255.
     """
-    # Grey keeps the class colours readable on images of any colour.
+    return paint(image, masks, [spec.colour for spec in classes], strength)
+
+
+def paint(
+    image: np.ndarray, masks: np.ndarray, colours: Sequence[Colour], strength: float = 0.65
+) -> np.ndarray:
+    """As ``overlay``, with any colours: masks bool (K, H, W), K colours (R, G, B) of 0..255."""
+    # Grey keeps the colours readable on images of any colour.
     grey = np.repeat(image.mean(0)[..., None], 3, axis=2) * 0.6 + 60
-    colour = colour_masks(masks, classes)
+    colour = _blend(masks, colours)
     share = np.where(masks.any(0), strength, 0.0)[..., None]
     return (share * colour + (1 - share) * grey).astype(np.uint8)
 

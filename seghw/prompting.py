@@ -9,6 +9,10 @@ from seghw import metrics
 from seghw.dataset import Box, SegmentationSet
 from seghw.errors import BadInput
 
+_EIGHT = np.ones((3, 3))  # neighbours, diagonal ones included
+#: Of a box that a network found, as a share of the image.
+_LEAST_AREA = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Objects:
@@ -93,13 +97,36 @@ def next_click(mask: np.ndarray, predicted: np.ndarray) -> tuple[int, int, int]:
     """
     largest, size = mask, 0
     for error in (mask & ~predicted, predicted & ~mask):
-        labels, _ = ndimage.label(error, np.ones((3, 3)))
+        labels, _ = ndimage.label(error, _EIGHT)
         areas = np.bincount(labels.ravel())[1:]
         if areas.max(initial=0) > size:
             size = areas.max()
             largest = labels == areas.argmax() + 1
     x, y = _innermost(largest)
     return x, y, int(mask[y, x])
+
+
+def found_boxes(masks: np.ndarray) -> list[Box]:
+    """Boxes round what a network painted on one image, to prompt a segmenter with.
+
+    Pixels with at most two others between them belong together, so that the dots of the recipe
+    ``report`` make one object. Boxes of less than 1 % of the image are taken for noise.
+
+    Args:
+        masks: bool (C, H, W), the network's.
+
+    Returns:
+        Class and inclusive corners of each, class by class.
+    """
+    boxes = []
+    for class_index, mask in enumerate(masks):
+        labels, _ = ndimage.label(ndimage.binary_dilation(mask, _EIGHT), _EIGHT)
+        for rows, columns in ndimage.find_objects(labels * mask):
+            corners = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
+            area = (columns.stop - columns.start) * (rows.stop - rows.start)
+            if area >= _LEAST_AREA * mask.size:
+                boxes.append((class_index, *corners))
+    return boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +152,11 @@ class ObjectScores:
             images: how many images there are, with or without objects.
         """
         iou = metrics.iou(metrics.count(masks[:, None], truth[:, None]), per_image=True)[:, 0]
+        return cls.of_values(iou, image, images)
+
+    @classmethod
+    def of_values(cls, iou: np.ndarray, image: np.ndarray, images: int) -> "ObjectScores":
+        """Scores at hand, float (K,), with ``image`` and ``images`` as for ``of``."""
         starts = np.searchsorted(image, np.arange(images))
         column = np.arange(len(image)) - starts[image]
         table = np.full((images, column.max(initial=0) + 1), np.nan)

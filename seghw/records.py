@@ -2,6 +2,7 @@
 
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,10 +10,13 @@ from seghw.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.evaluate import Evaluation, evaluate
 from seghw.paths import RUNS
-from seghw.recipes import family_of
+from seghw.recipes import RECIPES, family_of
 from seghw.runs import Run, load_runs, select
 from seghw.sources import default_dataset, describe_data, open_split
 from seghw.sweep import COEFFICIENTS, best, best_setting
+
+if TYPE_CHECKING:
+    from seghw.sam_protocol import SamComparison
 
 #: The data set that stands for a family where the real one's runs are missing.
 DRAWN = {"shapes": "shapes5", "coco": "scenes3"}
@@ -38,6 +42,7 @@ class Records:
         self.test_set = cache(self._test_set)
         self.evaluation = cache(self._evaluation)
         self.evaluations = cache(self._evaluations)
+        self.sam_comparison = cache(self._sam_comparison)
         self.chosen_images = cache(self._chosen_images)
 
     @cached_property
@@ -126,6 +131,16 @@ class Records:
         order = np.argsort(scores, kind="stable")  # NaN, where IoU does not apply, comes last
         known = np.count_nonzero(~np.isnan(scores))
         return [int(order[round(p / 100 * (known - 1))]) for p in percentiles]
+
+    def _sam_comparison(self, family: str) -> "SamComparison":
+        """The segmenter and the best MSE + Dice runs on a sample of the family's test set."""
+        from seghw.sam_protocol import SamComparison, sample
+
+        picked = sample(self.test_set(family))
+        ours = {
+            recipe: self.evaluation(family, recipe, "mse_dice").masks[picked] for recipe in RECIPES
+        }
+        return SamComparison(self.segmenter, self.test_set(family).subset(picked), ours)
 
     @cached_property
     def segmenter(self):

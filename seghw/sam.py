@@ -4,7 +4,7 @@
 has a file of its own and is offered here too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from seghw import sam_tiny_model
-from seghw.dataset import SegmentationSet
+from seghw.dataset import Box, SegmentationSet
 from seghw.errors import BadInput
 from seghw.paths import CACHE
 from seghw.prompting import (
@@ -22,6 +22,7 @@ from seghw.prompting import (
     box_masks,
     find_objects,
     first_click,
+    found_boxes,
     next_click,
 )
 from seghw.sam_checkpoint import local_folder, need_transformers, open_folder
@@ -45,6 +46,7 @@ __all__ = [
     "score_clicks",
     "segment_boxes",
     "segment_everything",
+    "segment_found",
     "segment_points",
 ]
 
@@ -117,23 +119,36 @@ def compare(segmenter: Segmenter, data: SegmentationSet, ours: np.ndarray) -> Co
     if ours.dtype != np.bool_ or ours.shape != data.masks.shape:
         raise BadInput(f"our masks must be bool {data.masks.shape}, got {ours.dtype} {ours.shape}")
     objects = find_objects(data)
-    united = np.zeros_like(ours)
     masks = np.zeros_like(objects.masks)
-    for i in _each_image(segmenter, len(data)):
-        corners = np.array([box[1:] for box in data.boxes[i]])
-        found = segment_boxes(segmenter, data.images[i], corners).masks
-        for (class_index, *_), mask in zip(data.boxes[i], found, strict=True):
-            united[i, class_index] |= mask
+    found = list(_masks_of(segmenter, data.images, data.boxes))
+    for i, masks_here in enumerate(found):
         here = objects.image == i
-        masks[here] = found[objects.number[here]]
+        masks[here] = masks_here[objects.number[here]]
     inside = box_masks(objects.boxes, data.masks.shape[2:])
     of_ours = ours[objects.image, objects.class_index]
     return Comparison(
         objects,
         _scores(masks & inside, objects, len(data)),
         _scores(of_ours & inside, objects, len(data)),
-        united,
+        _united(found, data.boxes, data.masks.shape),
     )
+
+
+def segment_found(segmenter: Segmenter, data: SegmentationSet, ours: np.ndarray) -> np.ndarray:
+    """The segmenter's masks for the boxes of what our network found.
+
+    Both then know the image alone: what our network misses, the segmenter is not asked for.
+
+    Args:
+        segmenter: from ``load_sam``.
+        data: the images.
+        ours: our network's masks, bool (N, C, H, W).
+
+    Returns:
+        bool (N, C, H, W): the masks, united class by class.
+    """
+    boxes = [found_boxes(masks) for masks in ours]
+    return _united(_masks_of(segmenter, data.images, boxes), boxes, ours.shape)
 
 
 def score_boxes(segmenter: Segmenter, data: SegmentationSet) -> ObjectScores:
@@ -179,6 +194,26 @@ def score_clicks(
 
 def _scores(masks: np.ndarray, objects: Objects, images: int) -> ObjectScores:
     return ObjectScores.of(masks, objects.masks, objects.image, images)
+
+
+def _masks_of(
+    segmenter: Segmenter, images: np.ndarray, boxes: Sequence[Sequence[Box]]
+) -> Iterator[np.ndarray]:
+    """For each image one mask a box, bool (K, H, W)."""
+    for i in _each_image(segmenter, len(images)):
+        corners = np.array([box[1:] for box in boxes[i]]).reshape(-1, 4)
+        yield segment_boxes(segmenter, images[i], corners).masks
+
+
+def _united(
+    found: Iterable[np.ndarray], boxes: Sequence[Sequence[Box]], shape: tuple[int, ...]
+) -> np.ndarray:
+    """The masks of boxes as one plane a class, bool (N, C, H, W)."""
+    planes = np.zeros(shape, np.bool_)
+    for image, masks, boxes_here in zip(planes, found, boxes, strict=True):
+        for (class_index, *_), mask in zip(boxes_here, masks, strict=True):
+            image[class_index] |= mask
+    return planes
 
 
 def _each_image(segmenter: Segmenter, count: int) -> tqdm:

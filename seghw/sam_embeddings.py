@@ -46,6 +46,10 @@ class EmbeddingCache:
         self._recent.move_to_end(key)
         return self._recent[key]
 
+    def clear(self) -> None:
+        """Forget what is in memory; files stay."""
+        self._recent.clear()
+
     def _from_disk(self, image_key: bytes, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
         if self._weights is None:
             self._weights = _digest(self._model)

@@ -82,38 +82,61 @@ def explore_dilation(images: Mapping[int, np.ndarray]) -> widgets.Widget:
     return widgets.HBox([widgets.VBox(list(moved.values())), picture])
 
 
-def draw_click(ax: Axes, segmenter: "Segmenter", image: np.ndarray, x: int, y: int) -> None:
-    """The outline of the mask that a segmenter gives for one click.
+def draw_prompt(
+    ax: Axes,
+    segmenter: "Segmenter",
+    image: np.ndarray,
+    *,
+    click: tuple[int, int] | None = None,
+    box: tuple[int, int, int, int] | None = None,
+) -> None:
+    """A prompt, and the outline of the mask that a segmenter gives for it.
 
     Args:
         ax: where to draw.
         segmenter: from ``sam.load_sam``.
         image: uint8 (3, H, W).
-        x: of the click, in pixels.
-        y: likewise.
+        click: x, y in pixels; or
+        box: x0, y0, x1, y1, inclusive.
     """
-    from seghw.sam import segment_points
+    from seghw.sam import segment_boxes, segment_points
 
-    found = segment_points(segmenter, image, np.array([[[x, y]]]), np.ones((1, 1), int))
-    show(ax, image, f"click at ({x}, {y})")
+    if box is None:
+        found = segment_points(segmenter, image, np.reshape(click, (1, 1, 2)))
+    else:
+        found = segment_boxes(segmenter, image, np.reshape(box, (1, 4)))
+    show(ax, image, f"predicted IoU {found.predicted_iou[0]:.2f}")
     if found.masks[0].any() and not found.masks[0].all():  # else there is no outline to draw
         ax.contour(found.masks[0], [0.5], colors="white", linewidths=1.5)
-    ax.plot(x, y, marker="+", color=RED, ms=12, mew=2.5)
+    if box is None:
+        ax.plot(*click, marker="+", color=RED, ms=12, mew=2.5)
+    else:
+        x0, y0, x1, y1 = box
+        frame = Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0 + 1, y1 - y0 + 1, fill=False, color=RED)
+        ax.add_patch(frame)
 
 
-def explore_clicks(segmenter: "Segmenter", image: np.ndarray) -> widgets.Widget:
-    """Sliders that move a click over an image, uint8 (3, H, W), with its mask beside them."""
+def explore_prompts(segmenter: "Segmenter", image: np.ndarray) -> widgets.Widget:
+    """Sliders that move a click or a box over an image, uint8 (3, H, W), with its mask beside."""
     height, width = image.shape[1:]
-    x = widgets.IntSlider(width // 2, 0, width - 1, description="x")
+    kind = widgets.ToggleButtons(options=["click", "box"])
+    x = widgets.IntSlider(width // 2, 0, width - 1, description="click: x")
     y = widgets.IntSlider(height // 2, 0, height - 1, description="y")
+    columns = widgets.IntRangeSlider(
+        value=(width // 4, width // 2), max=width - 1, description="box: x"
+    )
+    rows = widgets.IntRangeSlider(value=(height // 4, height // 2), max=height - 1, description="y")
 
-    def draw(x: int, y: int) -> None:
+    def draw(kind: str, x: int, y: int, columns: tuple[int, int], rows: tuple[int, int]) -> None:
         _, ax = plt.subplots(figsize=(3.6, 3.8), layout="constrained")
-        draw_click(ax, segmenter, image, x, y)
+        (x0, x1), (y0, y1) = columns, rows
+        prompt = {"click": (x, y)} if kind == "click" else {"box": (x0, y0, x1, y1)}
+        draw_prompt(ax, segmenter, image, **prompt)
         plt.show()
 
-    moved = {"x": x, "y": y}
-    return widgets.HBox([widgets.VBox([x, y]), widgets.interactive_output(draw, moved)])
+    moved = {"kind": kind, "x": x, "y": y, "columns": columns, "rows": rows}
+    picture = widgets.interactive_output(draw, moved)
+    return widgets.HBox([widgets.VBox(list(moved.values())), picture])
 
 
 def draw_balance(axes: np.ndarray, target: torch.Tensor, coefficient: float, strength: float):

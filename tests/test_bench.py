@@ -30,6 +30,7 @@ from seghw.bench_evaluate import (
     plausible_outputs,
 )
 from seghw.bench_losses import bench_losses, reference_dice_loss, reference_report_dice_loss
+from seghw.bench_sam import _peak_memory, bench_sam
 from seghw.bench_train import bench_train, flop, loss_difference, peak_sides
 from seghw.classes import SHAPES5
 from seghw.dataset import batches
@@ -352,3 +353,29 @@ def test_another_loss_would_be_noticed(monkeypatch):
     what = "dice_loss at 2 x 3 x 8 x 8: relative difference of the "
     assert found.result(what + "values").met is False
     assert found.result(what + "gradients").met is False
+
+
+def test_bench_sam():
+    from seghw import sam_tiny_model
+    from seghw.sam_embeddings import EmbeddingCache
+    from seghw.segmenter import Segmenter
+
+    def untrained():
+        model = sam_tiny_model.build()
+        return Segmenter("tiny", model, sam_tiny_model.processor(), EmbeddingCache(model))
+
+    found = bench_sam({"tiny": (untrained, 64, 2)})
+    assert 0.3 < found.result("tiny, parameters").value < 1
+    assert found.result("tiny, 64 x 64, everything: memory").met
+    times = {timing.what.split(", ")[-1]: timing.median for timing in found.timings}
+    assert times["encode and box"] > times["box"] > 0
+    assert times["everything"] > times["click"] > 0
+    assert "encode and box" in found.table()
+
+
+def test_the_peak_of_memory_is_seen_after_it_has_passed():
+    with _peak_memory() as peak:
+        held = np.ones(10_000_000)
+        time.sleep(0.1)
+        del held
+    assert 60e6 < peak() < 400e6

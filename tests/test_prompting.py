@@ -9,7 +9,14 @@ from seghw import metrics, shapes
 from seghw.classes import class_specs
 from seghw.dataset import SegmentationSet
 from seghw.errors import BadInput
-from seghw.prompting import ObjectScores, box_masks, find_objects, first_click, next_click
+from seghw.prompting import (
+    ObjectScores,
+    box_masks,
+    find_objects,
+    first_click,
+    found_boxes,
+    next_click,
+)
 
 
 def two_class_set(boxes: list[tuple[int, ...]], size: int = 16) -> SegmentationSet:
@@ -130,3 +137,13 @@ def test_the_bootstrap_draws_whole_images():
     # The same on both sides: every draw differs by nothing.
     same = metrics.bootstrap_interval(lambda a, b: a.mean - b.mean, scores, scores, resamples=9)
     assert same == (0, 0)
+
+
+def test_dots_of_one_object_get_one_box_and_noise_gets_none():
+    masks = np.zeros((2, 20, 20), np.bool_)
+    masks[0, 2:9:2, 3:12:2] = True  # the report's dots: every other row and column
+    masks[0, 2:9, 15:18] = True  # three empty columns further: another object
+    masks[1, 10, 10] = True  # 1 of 400 pixels
+    masks[1, 15:17, 4:6] = True  # 4 of 400: just enough
+    assert found_boxes(masks) == [(0, 3, 2, 11, 8), (0, 15, 2, 17, 8), (1, 4, 15, 5, 16)]
+    assert found_boxes(np.zeros((2, 20, 20), np.bool_)) == []

@@ -1,0 +1,123 @@
+"""A segmenter's automatic mode held against objects: matched one to one, the rest counted.
+
+Automatic masks name no object, so each object is given at most one mask and each mask at most one
+object, in the way that makes the sum of their IoUs largest (Kuhn, 1955). What lies on the
+background belongs to no object and counts as unmatched.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from tqdm.auto import tqdm
+
+from seghw.counts import CountTable
+from seghw.dataset import SegmentationSet
+from seghw.metrics import ratio
+from seghw.prompting import ObjectScores, find_objects
+from seghw.segmenter import Segmenter, segment_everything
+
+#: A mask lies on an object if at least this share of its pixels does.
+ON_OBJECT = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class AutomaticCounts(CountTable):
+    """Masks and objects, one row an image, in a single column: int64 (N, 1) each."""
+
+    objects: np.ndarray
+    found_50: np.ndarray  # of these, matched to a mask with an IoU of at least 0.5
+    found_75: np.ndarray  # likewise 0.75
+    masks: np.ndarray
+    unmatched: np.ndarray  # of these, matched to no object with an IoU of at least 0.5
+    on_objects: np.ndarray  # of the masks, lying on an object
+    covered: np.ndarray  # of the objects, with at least one mask lying on it
+
+
+@dataclass(frozen=True, eq=False)
+class AutomaticScores:
+    """What the automatic mode found in a set."""
+
+    counts: AutomaticCounts
+    best_iou: ObjectScores  # of each object with the mask that fits it best, shared or not
+
+
+def recall_50(counts: AutomaticCounts) -> float:
+    """Share of the objects that are matched with an IoU of at least 0.5, 0..1."""
+    return _share(counts.found_50, counts.objects)
+
+
+def recall_75(counts: AutomaticCounts) -> float:
+    """Likewise 0.75."""
+    return _share(counts.found_75, counts.objects)
+
+
+def unmatched_per_image(counts: AutomaticCounts) -> float:
+    """Masks that are matched to no object, from 0 up."""
+    return float(counts.unmatched.sum() / len(counts))
+
+
+def masks_per_object(counts: AutomaticCounts) -> float:
+    """Over-segmentation: masks lying on an object for each object that has any, from 1 up."""
+    return _share(counts.on_objects, counts.covered)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> float:
+    return float(ratio(part.sum(), whole.sum()))
+
+
+def score_everything(
+    segmenter: Segmenter, data: SegmentationSet, **options: Any
+) -> AutomaticScores:
+    """All masks of every image against its objects.
+
+    Args:
+        segmenter: from ``load_sam``.
+        data: images and truth.
+        options: of ``segment_everything``.
+
+    Raises:
+        BadInput: no object can be told apart.
+    """
+    objects = find_objects(data)
+    best, rows = np.zeros(len(objects)), []
+    images = range(len(data))
+    for i in tqdm(images, desc=f"{segmenter.name}, all masks", unit="image", leave=False, delay=2):
+        masks = segment_everything(segmenter, data.images[i], **options).masks
+        here = objects.image == i
+        best[here] = pairwise_iou(masks, objects.masks[here]).max(axis=0, initial=0)
+        rows.append(match(masks, objects.masks[here]))
+    best_iou = ObjectScores.of_values(best, objects.image, len(data))
+    columns = np.array(rows, np.int64).T[..., None]
+    return AutomaticScores(AutomaticCounts(*columns), best_iou)
+
+
+def match(masks: np.ndarray, objects: np.ndarray) -> tuple[int, ...]:
+    """One image's row of ``AutomaticCounts``: masks bool (M, H, W), objects bool (K, H, W)."""
+    iou = pairwise_iou(masks, objects)
+    matched = iou[linear_sum_assignment(iou, maximize=True)]
+    areas = masks.sum((1, 2))[:, None]
+    on_object = _overlaps(masks, objects) >= ON_OBJECT * np.maximum(areas, 1)
+    found = (matched >= 0.5).sum()
+    return (
+        len(objects),
+        found,
+        (matched >= 0.75).sum(),
+        len(masks),
+        len(masks) - found,
+        on_object.any(axis=1).sum(),
+        on_object.any(axis=0).sum(),
+    )
+
+
+def pairwise_iou(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """IoU of every mask, bool (M, H, W), with every object, bool (K, H, W): float64 (M, K)."""
+    both = _overlaps(masks, objects)
+    either = masks.sum((1, 2))[:, None] + objects.sum((1, 2)) - both
+    return both / np.maximum(either, 1)
+
+
+def _overlaps(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Pixels that each mask shares with each object."""
+    return np.tensordot(masks.astype(float), objects.astype(float), axes=((1, 2), (1, 2)))

@@ -1,0 +1,55 @@
+"""Numbers in the README are those of the records that they come from."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from seghw.paths import DATA
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+SPEED = " ".join(README.split("## Speed")[1].split("\n## ")[0].split())
+
+
+def measured(bench: str, what: str) -> float:
+    """The last number that a committed bench has for ``what``: times come first, then results."""
+    lines = (DATA / "bench" / f"{bench}.txt").read_text(encoding="utf-8").splitlines()
+    line = [line for line in lines if re.match(re.escape(what) + r"  +[\d.]", line)][-1]
+    return float(line.removeprefix(what).split()[0])
+
+
+TRIED = {
+    "contiguous memory": "contiguous, not channels_last",
+    "convolutions in place of transposed ones": "convolutions for transposed ones",
+    "`torch.compile`": "torch.compile",
+    "a fused optimiser": "fused optimiser",
+    "one thread": "half as many threads",
+    "denormals flushed": "denormals flushed to zero",
+}
+
+
+@pytest.mark.parametrize(("said", "what"), TRIED.items())
+def test_what_was_tried_for_speed(said, what):
+    assert f"{said} {measured('train', 'tried: ' + what):.2f}" in SPEED
+
+
+def test_the_table_of_speeds():
+    memory, disk = (measured("data", f"as stored, from {place}") for place in ("memory", "disk"))
+    assert f"| {memory:.0f} ({disk:.0f}) | 20 |" in SPEED
+    memory, disk = (
+        measured("data", f"as trained on, from {place}") for place in ("memory", "disk")
+    )
+    assert f"| {memory:.0f} ({disk:.0f}) | 20 |" in SPEED
+    assert f"| {measured('evaluate', 'masks and display'):.0f} | 500 |" in SPEED
+    assert f"| **{measured('train', 'whole step'):.2f}** | 1.3, missed |" in SPEED
+
+
+def test_the_other_speeds():
+    share = measured("train", "step only, of the higher peak")
+    assert f"run at {share:.0f} % of the fastest" in SPEED
+    assert f"takes {measured('train', 'reading, of a step'):.2f} % of a step" in SPEED
+    small, large = (
+        measured("losses", f"dice_loss at {shape}")
+        for shape in ("4 x 5 x 64 x 64", "4 x 3 x 256 x 256")
+    )
+    assert f"{small:.2f} times as fast at 64 x 64 and {large:.2f} at 256 x 256" in SPEED

@@ -1,0 +1,52 @@
+"""The explorer of prompts: what it draws is what the segmenter answers."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from seghw import widgets
+from seghw.segmenter import Segments
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """A segmenter that notes what it is asked and answers with the left half of the image."""
+    prompts = []
+
+    def answer(_, image, prompt):
+        prompts.append(prompt.tolist())
+        half = np.zeros((1, *image.shape[1:]), np.bool_)
+        half[..., : image.shape[2] // 2] = True
+        return Segments(half, np.array([0.75], np.float32))
+
+    monkeypatch.setattr("seghw.sam.segment_points", answer)
+    monkeypatch.setattr("seghw.sam.segment_boxes", answer)
+    return prompts
+
+
+def test_a_click_and_a_box_are_drawn_over_the_outline(asked):
+    image = np.zeros((3, 8, 12), np.uint8)
+    for prompt, wanted in (
+        ({"click": (3, 2)}, [[[3, 2]]]),
+        ({"box": (1, 2, 4, 6)}, [[1, 2, 4, 6]]),
+    ):
+        ax = Figure().subplots()
+        widgets.draw_prompt(ax, None, image, **prompt)
+        assert asked.pop() == wanted
+        assert ax.get_title() == "predicted IoU 0.75"
+        outline = np.concatenate([p.vertices for p in ax.collections[0].get_paths()])
+        assert set(outline[:, 0]) == {5.5}, "halfway between the mask's last column and the next"
+    [frame] = ax.patches
+    assert frame.get_bbox().bounds == (0.5, 1.5, 4, 5)
+
+
+def test_the_sliders_ask_for_what_they_show(asked):
+    explorer = widgets.explore_prompts(None, np.zeros((3, 8, 12), np.uint8))
+    kind, x, _, columns, rows = explorer.children[0].children
+    assert asked.pop() == [[[6, 4]]]
+    x.value = 9
+    assert asked.pop() == [[[9, 4]]]
+    kind.value = "box"
+    assert asked.pop() == [[3, 2, 6, 4]]
+    columns.value, rows.value = (0, 11), (1, 7)
+    assert asked.pop() == [[0, 1, 11, 7]]
