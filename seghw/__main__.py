@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs.add_parser("evaluate", help="score a run and draw its panels"))
     _add_claims(verbs.add_parser("claims", help="each sentence of the report, measured"))
     _add_sam(verbs.add_parser("sam", help="a promptable segmenter and our network, compared"))
-    _add_bench(verbs.add_parser("bench", help="measure speed against DLStudio"))
+    _add_bench(verbs.add_parser("bench", help="measure speed and memory"))
     _add_figures(verbs.add_parser("figures", help="draw the report's figures from the records"))
     return parser
 
@@ -167,7 +167,9 @@ def _add_records(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--profile", choices=PROFILES, help="default: full if trained, else laptop")
-    parser.add_argument("--sam", metavar="MODEL", help="a Hugging Face id or a folder")
+    parser.add_argument(
+        "--sam", metavar="MODEL", help="a folder, or a Hugging Face id, fetched if it is not here"
+    )
 
 
 if __name__ == "__main__":

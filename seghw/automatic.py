@@ -1,8 +1,9 @@
 """A segmenter's automatic mode held against objects: matched one to one, the rest counted.
 
 Automatic masks name no object, so each object is given at most one mask and each mask at most one
-object, in the way that makes the sum of their IoUs largest (Kuhn, 1955). What lies on the
-background belongs to no object and counts as unmatched.
+object, in the way that most objects are found (Kuhn, 1955). What lies on the background belongs to
+no object and counts as unmatched. Masks on objects that cannot be told apart are left out, as COCO
+leaves out its crowds: nobody knows whether they are right.
 """
 
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from tqdm.auto import tqdm
 from seghw.counts import CountTable
 from seghw.dataset import SegmentationSet
 from seghw.metrics import ratio
-from seghw.prompting import ObjectScores, find_objects
+from seghw.prompting import ObjectScores, box_masks, find_objects
 from seghw.segmenter import Segmenter, segment_everything
 
-#: A mask lies on an object if at least this share of its pixels does.
+#: A mask lies on an object if more than this share of its pixels does, so on one at most.
 ON_OBJECT = 0.5
 
 
@@ -54,7 +55,7 @@ def recall_75(counts: AutomaticCounts) -> float:
 
 
 def unmatched_per_image(counts: AutomaticCounts) -> float:
-    """Masks that are matched to no object, from 0 up."""
+    """Masks that are matched to no object with an IoU of at least 0.5, from 0 up."""
     return float(counts.unmatched.sum() / len(counts))
 
 
@@ -86,6 +87,7 @@ def score_everything(
     for i in tqdm(images, desc=f"{segmenter.name}, all masks", unit="image", leave=False, delay=2):
         masks = segment_everything(segmenter, data.images[i], **options).masks
         here = objects.image == i
+        masks = masks[~_lies_on(masks, _left_out(data, i, objects.number[here])).any(axis=1)]
         best[here] = pairwise_iou(masks, objects.masks[here]).max(axis=0, initial=0)
         rows.append(match(masks, objects.masks[here]))
     best_iou = ObjectScores.of_values(best, objects.image, len(data))
@@ -96,19 +98,34 @@ def score_everything(
 def match(masks: np.ndarray, objects: np.ndarray) -> tuple[int, ...]:
     """One image's row of ``AutomaticCounts``: masks bool (M, H, W), objects bool (K, H, W)."""
     iou = pairwise_iou(masks, objects)
-    matched = iou[linear_sum_assignment(iou, maximize=True)]
-    areas = masks.sum((1, 2))[:, None]
-    on_object = _overlaps(masks, objects) >= ON_OBJECT * np.maximum(areas, 1)
-    found = (matched >= 0.5).sum()
+    on_object = _lies_on(masks, objects)
+    found = _found(iou, 0.5)
     return (
         len(objects),
         found,
-        (matched >= 0.75).sum(),
+        _found(iou, 0.75),
         len(masks),
         len(masks) - found,
         on_object.any(axis=1).sum(),
         on_object.any(axis=0).sum(),
     )
+
+
+def _found(iou: np.ndarray, least: float) -> int:
+    """Objects with a mask of their own of that IoU, in the matching that finds the most."""
+    good = iou >= least
+    return int(good[linear_sum_assignment(good, maximize=True)].sum())
+
+
+def _lies_on(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    return _overlaps(masks, objects) > ON_OBJECT * masks.sum((1, 2))[:, None]
+
+
+def _left_out(data: SegmentationSet, i: int, told_apart: np.ndarray) -> np.ndarray:
+    """The pixels of image i's other objects, bool (1, H, W)."""
+    rest = [box for k, box in enumerate(data.boxes[i]) if k not in told_apart]
+    filled = box_masks([corners for _, *corners in rest], data.masks.shape[2:])
+    return (filled & data.masks[i, [c for c, *_ in rest]]).any(axis=0)[None]
 
 
 def pairwise_iou(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:

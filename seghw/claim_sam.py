@@ -2,8 +2,8 @@
 
 The segmenter is prompted with the true boxes, as figures 35 to 43 show it; our network sees the
 image alone. As in ``claim_images``, the recipe ``report`` is judged on the pixels that its network
-can paint, and the segmenter beside it on the same ones. SAM-tiny is not SAM: its rows stand in the
-table and decide nothing.
+can paint, and the segmenter beside it on the same ones. SAM-tiny is not SAM, nor is anything else
+that sees less than a published SAM: such rows stand in the table and decide nothing.
 """
 
 from collections.abc import Iterator
@@ -19,61 +19,72 @@ from seghw.errors import BadInput
 from seghw.recipes import RECIPES
 from seghw.records import DRAWN, Records
 from seghw.sam_protocol import sample
-from seghw.sam_tiny_model import TRAINED, UNTRAINED
 from seghw.verdicts import Effect, from_images
+
+KEYS = ("sam_complete", "sam_boundaries", "sam_aggressive")
+#: What every published SAM and SAM 2 sees; a model that sees less is somebody's own.
+PUBLISHED_SIDE = 1024
 
 
 def sam_effects(records: Records) -> list[tuple[str, Effect]]:
     """What ``check_claims`` takes as ``sam_results``: a claim's key and an effect each.
 
-    Data and recipes without runs are left out.
+    Data and recipes without runs, or without weights, give effects that were not measured.
 
     Raises:
         BadInput: there is no segmenter.
     """
+    decides = records.segmenter.side == PUBLISHED_SIDE
     found = []
     for family, recipe in product(DRAWN, RECIPES):
+        where = {"dataset": family, "recipe": recipe, "decides": decides}
         try:
-            dataset = records.runs(family, recipe, "mse_dice")[0].config.dataset
-        except BadInput:
-            continue
-        where = {"dataset": dataset, "recipe": recipe}
-        found += [(key, replace(e, **where)) for key, e in _effects(records, family, recipe)]
+            where["dataset"] = records.runs(family, recipe, "mse_dice")[0].config.dataset
+            measured = list(_effects(records, family, recipe))
+        except BadInput as error:
+            nothing = Effect("not measured", "", *(np.nan,) * 3, note=str(error))
+            measured = [(key, nothing) for key in KEYS]
+        found += [(key, replace(effect, **where)) for key, effect in measured]
     return found
 
 
 def _effects(records: Records, family: str, recipe: str) -> Iterator[tuple[str, Effect]]:
-    comparison = records.sam_comparison(family)
-    data, name = comparison.data, records.segmenter.name
     ours = records.evaluations(family, recipe, "mse_dice")
-    grid = paintable(ours[0].run.config, data.images.shape[-1])
-    truth = grid.of(data.masks)
+    if not ours:
+        raise BadInput(f"{family}, recipe {recipe}: the best MSE + Dice runs have no weights")
+    comparison = records.sam_comparison(family)
+    side = comparison.data.images.shape[-1]
+    grid = paintable(ours[0].run.config, side)
+    truth = grid.of(comparison.data.masks)
     sam = grid.of(comparison.classes["segmenter, true boxes"].masks)
     picked = sample(records.test_set(family))
     painted = [grid.of(evaluation.masks[picked]) for evaluation in ours]
-    # In cells of the grid; a cell of the report's grid is two pixels wide.
-    tolerance = max(1, round(comparison.tolerance * len(grid.rows) / data.images.shape[-1]))
+    cells = max(1, round(comparison.tolerance * len(grid.rows) / side))  # of the grid
+    tolerance = f"tolerance {cells * side / len(grid.rows):g} px"
     counts = [(metrics.count(sam, truth), metrics.count(masks, truth)) for masks in painted]
     outlines = [
-        tuple(metrics.count_boundaries(masks, truth, tolerance) for masks in (sam, ours_here))
-        for ours_here in painted
+        (
+            metrics.count_boundaries(sam, truth, cells),
+            metrics.count_boundaries(masks, truth, cells),
+        )
+        for masks in painted
     ]
-    published = name not in (TRAINED, UNTRAINED)
-    more = {
-        "decides": published,
-        "note": "" if published else f"{name}, is not SAM; no published checkpoint has been run",
-    }
-    for key, unit, what, score, tables in (
-        ("sam_complete", "recall", "recall", recall, counts),
-        ("sam_boundaries", "F", "boundary F-score", boundary_f, outlines),
-        ("sam_aggressive", "%", "false-positive area in % of the image", surplus, counts),
+    name, _, rest = records.segmenter.name.partition(",")
+    note = ""
+    if records.segmenter.side != PUBLISHED_SIDE:
+        note = f"{name} ({rest.strip() or 'not a published model'}) is not SAM; "
+        note += "no published SAM checkpoint has been run"
+    for key, unit, what, score, tables, detail in (
+        ("sam_complete", "recall", "recall", recall, counts, ""),
+        ("sam_boundaries", "F", "boundary F-score", boundary_f, outlines, tolerance),
+        ("sam_aggressive", "%", "false positives, % of the image", false_alarm, counts, ""),
     ):
-        reading = f"{name}, true boxes, minus the network: {what}"
+        reading = f"{what}: {name} (true boxes) minus the network"
 
-        def difference(sam_table, our_table, score=score):
-            return score(sam_table) - score(our_table)
+        def difference(of_sam, of_ours, score=score):
+            return score(of_sam) - score(of_ours)
 
-        yield key, from_images(reading, unit, difference, tables, **more)
+        yield key, from_images(reading, unit, difference, tables, detail=detail, note=note)
 
 
 def recall(counts: metrics.Counts) -> np.ndarray:
@@ -85,5 +96,5 @@ def boundary_f(counts: metrics.BoundaryCounts) -> np.ndarray:
     return class_mean(metrics.boundary_f(counts, per_image=True))
 
 
-def surplus(counts: metrics.Counts) -> np.ndarray:
+def false_alarm(counts: metrics.Counts) -> np.ndarray:
     return class_mean(100 * metrics.false_positive_area(counts, per_image=True))

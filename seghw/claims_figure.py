@@ -98,8 +98,9 @@ def _lines(results: Sequence[Result]) -> list[Line]:
         for row in [row for row in rows if row.effect.unit] or rows:  # what has no runs has none
             readings.setdefault(row.effect.reading, []).append(row)
         for k, (reading, found) in enumerate(readings.items()):
-            # Where no row decides, the sentence must not stand above what was measured instead.
-            text = rows[0].claim.text if not k and any(row.decides for row in rows) else reading
+            # The sentence must not stand above what was measured in its place and decides nothing.
+            stands = any(row.decides or not row.effect.unit for row in rows)
+            text = rows[0].claim.text if not k and stands else reading
             verdict = "" if k else _verdict_text(rows)
             lines.append(Line(f"{number}. {text}", found, verdict))
     return lines

@@ -175,14 +175,15 @@ def compare_with_sam(args: argparse.Namespace) -> None:
     from seghw.records import DRAWN, Records
 
     records = Records(args.runs, args.profile, args.sam)
+    name = records.segmenter.name  # opened first: without it there is nothing to compare
     print(sam_protocol.__doc__)
     rows = {}
     for family in DRAWN:
         found = records.sam_comparison(family)
-        name = found.data.name
-        rows[name] = list(found.rows())
-        print(f"{records.segmenter.name} and our network on {len(found.data)} images of {name}\n")
-        print(*sam_protocol.tables(rows[name]).values(), sep="\n\n", end="\n\n")
+        rows[found.data.name] = list(found.rows())
+        print(f"{name} and our network on {len(found.data)} images of {found.data.name}\n")
+        for protocol, table in sam_protocol.tables(rows[found.data.name]).items():
+            print(f"{protocol}\n\n{table}\n")
     if args.out:
-        sam_protocol.write_rows(rows, records.segmenter.name, args.out)
+        sam_protocol.write_rows(rows, name, args.out)
         print(args.out)

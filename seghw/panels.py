@@ -1,5 +1,6 @@
 """Drawing primitives that figures and notebooks share: one style, one way to show a mask."""
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -131,7 +132,7 @@ def evaluation_panel(data: SegmentationSet, masks: np.ndarray, i: int, title: st
     count = len(classes) + 3
     columns = (count + 1) // 2
     figure, axes = new_figure(1.75 * columns, 4.3 if title else 4.1, 2, columns)
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, 20 * columns))
     flat = axes.ravel()
     show(flat[0], image, "image")
     show(flat[1], overlay(image, truth, classes), "truth")

@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 
 from seghw.files import whole_file
 
-#: Images whose embeddings stay in memory: 4 MB an image for SAM, 16 MB for SAM 2.
-IN_MEMORY = 8
+#: Bytes of embeddings that stay in memory, at least the last image's: an image takes 4 MB for
+#: SAM, 16 MB for SAM 2, 64 kB for SAM-tiny.
+IN_MEMORY = 1 << 28
 #: Bytes on disk a folder; beyond it the files that have gone unused longest are removed.
 ON_DISK = 1 << 30
 
@@ -31,6 +33,7 @@ class EmbeddingCache:
         self._model = model
         self._weights: bytes | None = None
         self._recent: OrderedDict[bytes, list[Tensor]] = OrderedDict()
+        self._held = 0  # bytes
 
     def get(self, image: np.ndarray, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
         """The embeddings of ``image``, uint8 (3, H, W), by ``encode`` if they are not kept yet.
@@ -41,14 +44,17 @@ class EmbeddingCache:
         key = hashlib.sha256(str(image.shape).encode() + image.tobytes()).digest()
         if key not in self._recent:
             self._recent[key] = encode() if self.folder is None else self._from_disk(key, encode)
-            if len(self._recent) > IN_MEMORY:
-                self._recent.popitem(last=False)
+            self._held += _bytes(self._recent[key])
+            while self._held > IN_MEMORY and len(self._recent) > 1:
+                _, oldest = self._recent.popitem(last=False)
+                self._held -= _bytes(oldest)
         self._recent.move_to_end(key)
         return self._recent[key]
 
     def clear(self) -> None:
         """Forget what is in memory; files stay."""
         self._recent.clear()
+        self._held = 0
 
     def _from_disk(self, image_key: bytes, encode: Callable[[], list[Tensor]]) -> list[Tensor]:
         if self._weights is None:
@@ -58,7 +64,8 @@ class EmbeddingCache:
         device = next(self._model.parameters()).device
         try:
             kept = load_file(path, device=str(device))
-            path.touch()
+            with suppress(OSError):  # somebody else's cache, that we may only read
+                path.touch()
             return [kept[str(i)] for i in range(len(kept))]
         except (OSError, SafetensorError, KeyError):
             pass  # not there, or damaged: it can be made again
@@ -67,6 +74,10 @@ class EmbeddingCache:
             save_file({str(i): e.contiguous().cpu() for i, e in enumerate(made)}, temporary)
         _remove_oldest(self.folder)
         return made
+
+
+def _bytes(embeddings: list[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in embeddings)
 
 
 def _digest(model: nn.Module) -> bytes:
@@ -78,10 +89,15 @@ def _digest(model: nn.Module) -> bytes:
 
 
 def _remove_oldest(folder: Path) -> None:
-    files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-    excess = sum(path.stat().st_size for path in files) - ON_DISK
-    for path in files:
+    files = []
+    for path in folder.glob("*.safetensors"):
+        with suppress(OSError):  # another process may have removed it
+            about = path.stat()
+            files.append((about.st_mtime, about.st_size, path))
+    excess = sum(size for _, size, _ in files) - ON_DISK
+    for _, size, path in sorted(files):
         if excess <= 0:
             return
-        excess -= path.stat().st_size
-        path.unlink()
+        excess -= size
+        with suppress(OSError):  # Windows keeps what a process has open
+            path.unlink()

@@ -24,8 +24,8 @@ COLOURS = (
 )
 OF_NO_OBJECT = (255, 255, 255)
 _COLOURING = (
-    "One colour an object, the same for both; white is what our network painted outside of every "
-    "object's box."
+    "One colour an object, the same for both; white is what our network painted outside of the "
+    "boxes of that class, a wrong class included."
 )
 
 
@@ -111,7 +111,8 @@ def by_object(data: SegmentationSet, masks: np.ndarray, i: int) -> np.ndarray:
         i: the image.
 
     Returns:
-        bool (K + 1, H, W): of each class's mask what lies in the box; what lies in none.
+        bool (K + 1, H, W): of the object's class what lies in its box; and last, of every class
+        what lies in none of its boxes.
     """
     classes = [box[0] for box in data.boxes[i]]
     boxes = box_masks([box[1:] for box in data.boxes[i]], masks.shape[2:])

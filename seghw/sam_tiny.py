@@ -34,13 +34,12 @@ from seghw.prompting import ObjectScores, box_masks, find_objects
 from seghw.runs import versions
 from seghw.sam import score_boxes, score_clicks
 from seghw.sam_tiny_data import IMAGES_A_BATCH, OBJECTS_AN_IMAGE, Pool, drawn
-from seghw.sam_tiny_training import CHECKPOINT, PEAK_LEARNING_RATE, Training
+from seghw.sam_tiny_training import CHECKPOINT, WEIGHTS, Training
 from seghw.segmenter import Segmenter
 from seghw.sources import digest
 
 SECONDS_A_CHECKPOINT = 90
 CLICKS = (1, 3, 5)
-WEIGHTS = "model.safetensors"
 
 
 def train(
@@ -49,6 +48,7 @@ def train(
     minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
+    start: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train SAM-tiny, score it on unseen images and write all of it to ``folder``.
 
@@ -57,6 +57,7 @@ def train(
         minutes: of training proper, without drawing and scoring; or
         steps: of the optimiser.
         seed: of the initial weights, the batches and the prompts.
+        start: folder of a trained SAM-tiny to refine; default, random weights.
 
     Returns:
         What ``record.json`` holds.
@@ -68,7 +69,8 @@ def train(
     if (folder / WEIGHTS).is_file():
         raise BadInput(f"{folder} holds a trained model; remove it or choose another folder")
     sets = drawn("train")
-    training = Training(Pool(*sets.values()), folder, minutes=minutes, steps=steps, seed=seed)
+    length = {"minutes": minutes, "steps": steps}
+    training = Training(Pool(*sets.values()), folder, **length, seed=seed, start=start)
     _run(training, drawn("validation"))
     record = _record(training, sets, drawn("test"))
     _write(training, record)
@@ -137,9 +139,11 @@ def _record(
         "steps": training.step,
         "minutes": round(training.seconds / 60, 1),
         "objects_a_step": IMAGES_A_BATCH * OBJECTS_AN_IMAGE,
-        "peak_learning_rate": PEAK_LEARNING_RATE,
+        "peak_learning_rate": training.peak,
+        "moved_boxes": training.moved_boxes,
         "scores": {name: score(training.segmenter(), data) for name, data in test.items()},
         "history": training.history,
+        **({"refines": _earlier(training.start)} if training.start else {}),
         "versions": versions() | {"transformers": importlib.metadata.version("transformers")},
         "machine": {
             "system": platform.system(),
@@ -149,6 +153,12 @@ def _record(
             "device": training.device.type,
         },
     }
+
+
+def _earlier(folder: str | Path) -> dict[str, Any]:
+    """What the record of the weights that were refined says of their training."""
+    record = json.loads((Path(folder) / "record.json").read_text(encoding="utf-8"))
+    return {key: value for key, value in record.items() if key not in ("data", "objects_are")}
 
 
 def _write(training: Training, record: Mapping[str, Any]) -> None:
@@ -176,10 +186,12 @@ def main(argv: list[str] | None = None) -> int:
     length.add_argument("--minutes", type=float, help="of training, beside drawing and scoring")
     length.add_argument("--steps", type=int, help="instead, to repeat a recorded training")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="folder of a trained SAM-tiny to refine")
     parser.add_argument("--out", type=Path, default=sam_tiny_model.FOLDER)
     args = parser.parse_args(argv)
     try:
-        record = train(args.out, minutes=args.minutes, steps=args.steps, seed=args.seed)
+        length = {"minutes": args.minutes, "steps": args.steps}
+        record = train(args.out, **length, seed=args.seed, start=args.start)
     except BadInput as error:
         print(f"seghw: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from seghw import sam_tiny_model
@@ -27,9 +28,13 @@ from seghw.train import best_device
 BCE_WEIGHT = 5.0  # beside Dice
 FURTHER_CLICKS = 4  # at most, so that up to five clicks in all are seen
 PEAK_LEARNING_RATE = 1.5e-3
+REFINING_LEARNING_RATE = 7.5e-4  # of a training that begins with trained weights
+MOVED_BOXES = 0.5  # share of the boxes that are drawn as if by hand
+REFINING_MOVED_BOXES = 0.1  # exact edges tell a hidden object from the one that hides it
 WARM_UP = 200  # steps, before the cosine has its way
 LARGEST_GRADIENT = 1.0  # norm to which longer gradients are cut
 CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "model.safetensors"
 
 
 class Terms(NamedTuple):
@@ -42,7 +47,9 @@ class Terms(NamedTuple):
     iou: Tensor  # squared error of the predicted IoU, over all masks
 
 
-def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> Terms:
+def objective(
+    model: nn.Module, batch: Batch, generator: torch.Generator, moved_boxes: float = MOVED_BOXES
+) -> Terms:
     """Loss of a ``SamModel`` on a batch, each object asked for by box, click and more clicks."""
     embeddings = model.vision_encoder(batch.pixels).last_hidden_state
     targets = batch.masks[:, :, None]
@@ -52,7 +59,7 @@ def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> Ter
         error = (out.iou_scores - _true_iou(out.pred_masks, targets)).square().mean()
         return out.pred_masks, mask_loss(out.pred_masks, targets), error
 
-    _, box_loss, box_error = ask(False, input_boxes=_jittered(batch.boxes, generator))
+    _, box_loss, box_error = ask(False, input_boxes=_moved(batch.boxes, moved_boxes, generator))
 
     first = _clicks(_well_inside(batch.masks), batch.masks, 1, generator)
     proposals, click_loss, click_error = ask(True, **first)
@@ -97,13 +104,14 @@ def _true_iou(logits: Tensor, targets: Tensor) -> Tensor:
     return (masks & truth).sum((-1, -2)) / (masks | truth).sum((-1, -2))
 
 
-def _jittered(boxes: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of the boxes with each side moved by up to a tenth of the box, as a hand draws it."""
+def _moved(boxes: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A share of the boxes with each side moved by up to a tenth of the box, as a hand draws it."""
     draws = torch.rand((*boxes.shape[:2], 5), generator=generator, device=boxes.device)
     sides = (boxes[..., 2:] - boxes[..., :2] + 1).repeat(1, 1, 2)
     moves = ((draws[..., :4] * 0.2 - 0.1) * sides).round()
     # A tenth of a side moves no corner past its opposite one.
-    return torch.where(draws[..., 4:] < 0.5, boxes + moves, boxes).clamp(0, sam_tiny_model.SIDE - 1)
+    moved = torch.where(draws[..., 4:] < share, boxes + moves, boxes)
+    return moved.clamp(0, sam_tiny_model.SIDE - 1)
 
 
 def _well_inside(masks: Tensor) -> Tensor:
@@ -128,6 +136,9 @@ def _clicks(
 class Training:
     """A training between its start and its record.
 
+    With ``start``, the folder of a trained SAM-tiny, it begins with those weights and refines them:
+    at half the learning rate, and with most boxes exact.
+
     Its length is a time or a number of steps, over which the learning rate falls to zero. By
     steps, the same seed gives the same weights on the same machine, interrupted or not.
     """
@@ -140,6 +151,7 @@ class Training:
         minutes: float | None = None,
         steps: int | None = None,
         seed: int = 0,
+        start: str | Path | None = None,
     ) -> None:
         lengths = [length for length in (minutes, steps) if length is not None]
         if len(lengths) != 1 or not lengths[0] > 0:
@@ -148,9 +160,15 @@ class Training:
         self.folder = Path(folder)
         self.minutes, self.steps, self.seed = minutes, steps, seed
         self.device = best_device()
-        self.model = sam_tiny_model.build(seed).to(self.device)
+        self.start = start
+        self.model = sam_tiny_model.build(seed)
+        if start is not None:
+            load_model(self.model, Path(start) / WEIGHTS)
+        self.model.to(self.device)
+        self.peak = PEAK_LEARNING_RATE if start is None else REFINING_LEARNING_RATE
+        self.moved_boxes = MOVED_BOXES if start is None else REFINING_MOVED_BOXES
         self.optimiser = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad], lr=PEAK_LEARNING_RATE
+            [p for p in self.model.parameters() if p.requires_grad], lr=self.peak
         )
         self.step = 0
         self.seconds = 0.0
@@ -170,10 +188,10 @@ class Training:
         seeds = np.random.SeedSequence([self.seed, self.step])
         batch = self.pool.draw(np.random.default_rng(seeds), self.device)
         generator = torch.Generator(self.device).manual_seed(int(seeds.generate_state(1)[0]))
-        terms = objective(self.model, batch, generator)
+        terms = objective(self.model, batch, generator, self.moved_boxes)
         warm_up = min(1.0, (self.step + 1) / WARM_UP)
         for group in self.optimiser.param_groups:
-            group["lr"] = PEAK_LEARNING_RATE * warm_up * (1 + math.cos(math.pi * self.share)) / 2
+            group["lr"] = self.peak * warm_up * (1 + math.cos(math.pi * self.share)) / 2
         self.optimiser.zero_grad()
         terms.total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT)

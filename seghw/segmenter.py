@@ -35,6 +35,11 @@ class Segmenter:
     processor: Any  # transformers' SamProcessor or Sam2Processor
     embeddings: EmbeddingCache
 
+    @property
+    def side(self) -> int:
+        """Of the square that the model sees, in pixels; 1024 for every published SAM and SAM 2."""
+        return self.model.prompt_encoder.input_image_size
+
 
 class Segments(NamedTuple):
     """Masks and what the model thinks of them."""
@@ -222,7 +227,7 @@ def _decode(
 def _prompts_at_once(segmenter: Segmenter, image: np.ndarray, multimask: bool) -> int:
     """How many prompts are decoded together, so that memory stays bounded."""
     # Twice, because SAM's logits pass through its own square on their way to the image's size.
-    pixels = 2 * max(image[0].size, segmenter.model.prompt_encoder.input_image_size**2)
+    pixels = 2 * max(image[0].size, segmenter.side**2)
     a_prompt = 4 * pixels * (3 if multimask else 1)
     return min(_PROMPTS_AT_ONCE, max(1, _LOGIT_BYTES // a_prompt))
 

@@ -15,7 +15,7 @@ from seghw.automatic import (
     score_everything,
     unmatched_per_image,
 )
-from seghw.prompting import find_objects
+from seghw.prompting import box_masks, find_objects
 from seghw.segmenter import Segmenter, Segments
 
 
@@ -34,7 +34,7 @@ def test_a_matching_by_hand():
         (10, 10, 19, 15),  # 60 of the 100 pixels of the second: IoU 0.6
         (0, 0, 9, 4),  # half of the first, which is taken: unmatched, but lies on it
         (10, 0, 19, 9),  # background
-        (0, 0, 9, 19),  # half of it on the first object, which is just enough to lie on it
+        (0, 0, 9, 19),  # half of it on the first object, which is not enough to lie on it
     )
     assert dict(zip(AutomaticCounts.__annotations__, match(masks, objects), strict=True)) == {
         "objects": 2,
@@ -42,7 +42,7 @@ def test_a_matching_by_hand():
         "found_75": 1,
         "masks": 5,
         "unmatched": 3,
-        "on_objects": 4,
+        "on_objects": 3,
         "covered": 2,
     }
 
@@ -53,8 +53,18 @@ def test_one_mask_cannot_find_two_objects():
     assert match(both, objects)[:5] == (2, 1, 0, 1, 0)
 
 
-def test_the_sum_of_ious_is_largest_not_each_in_turn():
-    """Greedily, the first mask would take the object that alone the second can have."""
+def test_the_matching_finds_the_most_objects_at_either_threshold():
+    """Of the first object's 100 pixels one mask has 90, and 10 of the second's 20; one has 74."""
+    objects = blocks((0, 0, 9, 9), (10, 0, 19, 1))
+    masks = np.stack(
+        [
+            blocks((0, 0, 9, 8), (10, 0, 19, 0)).any(0),  # IoU 90 / 110 and 10 / 110
+            blocks((0, 0, 9, 6), (0, 7, 3, 7)).any(0),  # IoU 0.74 and 0
+        ]
+    )
+    # The sum of IoUs is larger the other way round, where nothing would be found at 0.75.
+    assert match(masks, objects)[1:3] == (1, 1)
+    # In turn, the first mask would take the object that alone the second can have.
     objects = blocks((0, 0, 9, 9), (0, 10, 9, 19))
     masks = blocks((0, 0, 9, 19), (0, 0, 9, 9))  # half of both objects; the first one exactly
     assert match(masks, objects)[1] == 2
@@ -78,17 +88,20 @@ def test_pairwise_iou_is_cocos():
 
 
 def test_scores_of_a_set(monkeypatch):
-    """True masks in all images; in the first also a mask of everything and a torn one."""
+    """True masks of all objects; in the first image also a mask of everything and a torn one."""
     data = shapes.generate(6, 4)
     objects = find_objects(data)
     assert (objects.image == 0).any()
+    assert objects.left_out > 0, "their masks must not count as unmatched"
 
     def everything(_, image, **options):
         assert options == {"points_per_side": 3}
         [i] = np.flatnonzero((data.images == image).all((1, 2, 3)))
-        masks = objects.masks[objects.image == i]
+        classes = [c for c, *_ in data.boxes[i]]
+        corners = [corners for _, *corners in data.boxes[i]]
+        masks = data.masks[i, classes] & box_masks(corners, (64, 64))
         if i == 0:
-            torn = masks[0] & (np.arange(64)[:, None] % 2 == 0)
+            torn = objects.masks[0] & (np.arange(64)[:, None] % 2 == 0)
             masks = np.concatenate((masks, np.ones((1, 64, 64), np.bool_), torn[None]))
         return Segments(masks, np.ones(len(masks), np.float32))
 

@@ -30,7 +30,7 @@ from seghw.bench_evaluate import (
     plausible_outputs,
 )
 from seghw.bench_losses import bench_losses, reference_dice_loss, reference_report_dice_loss
-from seghw.bench_sam import _peak_memory, bench_sam
+from seghw.bench_sam import _peak_memory, bench_sam, spread_logits
 from seghw.bench_train import bench_train, flop, loss_difference, peak_sides
 from seghw.classes import SHAPES5
 from seghw.dataset import batches
@@ -362,14 +362,16 @@ def test_bench_sam():
 
     def untrained():
         model = sam_tiny_model.build()
+        spread_logits(model, 100)
         return Segmenter("tiny", model, sam_tiny_model.processor(), EmbeddingCache(model))
 
     found = bench_sam({"tiny": (untrained, 64, 2)})
     assert 0.3 < found.result("tiny, parameters").value < 1
-    assert found.result("tiny, 64 x 64, everything: memory").met
+    assert found.result("tiny, 64 x 64, encode and everything: masks").value == 3 * 16**2
+    assert 0 < found.result("tiny, 64 x 64, encode and everything: memory").value < 1
     times = {timing.what.split(", ")[-1]: timing.median for timing in found.timings}
     assert times["encode and box"] > times["box"] > 0
-    assert times["everything"] > times["click"] > 0
+    assert times["encode and everything"] > times["click"] > 0
     assert "encode and box" in found.table()
 
 

@@ -410,11 +410,13 @@ def test_other_weights_never_meet_the_same_file(sam_folder, image, tmp_path):
 
 def test_the_cache_stays_small(sam_folder, tmp_path, monkeypatch):
     opened = load_sam(sam_folder, cache=tmp_path)
-    monkeypatch.setattr(sam_embeddings, "IN_MEMORY", 2)
     rng = np.random.default_rng(0)
     for _ in range(4):
         segment_boxes(opened, rng.integers(0, 256, (3, 8, 8), np.uint8), [[0, 0, 7, 7]])
         size = next(tmp_path.iterdir()).stat().st_size
+        [*_, kept] = opened.embeddings._recent.values()
+        two_images = 2 * sum(tensor.nbytes for tensor in kept)
+        monkeypatch.setattr(sam_embeddings, "IN_MEMORY", two_images)
         monkeypatch.setattr(sam_embeddings, "ON_DISK", 3 * size)
     assert len(list(tmp_path.iterdir())) == 3
     assert len(opened.embeddings._recent) == 2

@@ -27,10 +27,12 @@ def comparison(data, monkeypatch):
         return data.masks[i].any(0), objects.masks[objects.image == i]
 
     def boxes(_, image, corners):
+        """The object, and one column more to the right of its box."""
         masks = np.zeros((len(corners), 64, 64), np.bool_)
         for mask, (x0, y0, x1, y1) in zip(masks, corners, strict=True):
             window = slice(y0, y1 + 1), slice(x0, x1 + 1)
             mask[window] = planes(image)[0][window]
+            mask[y0 : y1 + 1, x1 + 1 : x1 + 2] = True
         return Segments(masks, np.ones(len(masks), np.float32))
 
     def points(_, image, places, labels):
@@ -64,8 +66,30 @@ def test_whoever_knows_the_truth_scores_1(found):
     for score in ("IoU", "recall", "precision", "boundary F at 2 px"):
         assert found["classes", "ours, corrected", score].value == 1
     assert found["classes", "ours, report", "recall"].value == 0
-    assert found["automatic", "segmenter", "recall at IoU 0.75"].value == 1
+    for score in ("recall at IoU 0.5", "recall at IoU 0.75", "mean best IoU"):
+        assert found["automatic", "segmenter", score].value == 1
     assert found["automatic", "segmenter", "unmatched masks an image"].value == 0
+    assert found["automatic", "segmenter", "masks on an object that has any"].value == 1
+
+
+def test_what_spills_out_of_the_box_counts_but_inside_it(found, data):
+    """The segmenter paints the truth of all classes in the box, and a column beside it."""
+    objects = find_objects(data)
+    inside, whole = [], []
+    for i, (x0, y0, x1, y1), truth in zip(objects.image, objects.boxes, objects.masks, strict=True):
+        painted = data.masks[i, :, y0 : y1 + 1, x0 : x1 + 1].any(0).sum()
+        spilt = (y1 - y0 + 1) * (x1 < 63)
+        inside.append(truth.sum() / painted)
+        whole.append(truth.sum() / (painted + spilt))
+    row = found["objects", "segmenter inside the true box", "mean IoU"]
+    assert row.value == pytest.approx(np.mean(inside))
+    assert found["objects", "segmenter, true box", "mean IoU"].value == pytest.approx(
+        np.mean(whole)
+    )
+    assert found["classes", "segmenter, true boxes", "recall"].value == 1
+    assert found["classes", "segmenter, true boxes", "precision"].value < 1
+    area = found["classes", "segmenter, true boxes", "false positives, % of the image"]
+    assert 0 < area.low < area.value < area.high < 100
 
 
 def test_what_our_network_misses_is_not_asked_for(found):
