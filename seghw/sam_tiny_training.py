@@ -163,6 +163,8 @@ class Training:
         self.start = start
         self.model = sam_tiny_model.build(seed)
         if start is not None:
+            if not (Path(start) / WEIGHTS).is_file():
+                raise BadInput(f"{start} holds no trained SAM-tiny to refine; {WEIGHTS} is missing")
             load_model(self.model, Path(start) / WEIGHTS)
         self.model.to(self.device)
         self.peak = PEAK_LEARNING_RATE if start is None else REFINING_LEARNING_RATE

@@ -131,7 +131,8 @@ def segment_everything(
     Args:
         segmenter: from ``load_sam``.
         image: uint8 (3, H, W).
-        points_per_side: of the grid; default 32 on a GPU, as SAM has it, and 16 on a CPU.
+        points_per_side: of the grid; default 32 on a GPU, as SAM has it, and 16 on a CPU, but no
+            more than one point every 8 pixels that the model sees.
         min_predicted_iou: masks at or below it are dropped.
         min_stability: likewise, 0..1.
         max_box_iou: of two masks whose boxes overlap by more, the lower one is dropped; boxes
@@ -148,7 +149,8 @@ def segment_everything(
     height, width = _checked_image(image)
     if not 0 <= min_stability <= 1:
         raise BadInput(f"min_stability must lie between 0 and 1, got {min_stability}")
-    side = points_per_side or (16 if segmenter.model.device.type == "cpu" else 32)
+    usual = 16 if segmenter.model.device.type == "cpu" else 32
+    side = points_per_side or min(usual, max(1, segmenter.side // 8))
     steps = (np.arange(side) + 0.5) / side
     grid = np.stack(np.meshgrid(steps * width, steps * height), axis=-1).reshape(-1, 1, 2)
     labels = np.ones(grid.shape[:2])

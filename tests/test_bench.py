@@ -367,7 +367,7 @@ def test_bench_sam():
 
     found = bench_sam({"tiny": (untrained, 64, 2)})
     assert 0.3 < found.result("tiny, parameters").value < 1
-    assert found.result("tiny, 64 x 64, encode and everything: masks").value == 3 * 16**2
+    assert found.result("tiny, 64 x 64, encode and everything: masks").value == 3 * 8**2
     assert 0 < found.result("tiny, 64 x 64, encode and everything: memory").value < 1
     times = {timing.what.split(", ")[-1]: timing.median for timing in found.timings}
     assert times["encode and box"] > times["box"] > 0

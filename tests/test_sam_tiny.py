@@ -272,6 +272,34 @@ def test_the_command_writes_what_load_sam_reads(tmp_path, monkeypatch, capsys, d
     assert sam_tiny.main(["--steps", "2", "--out", str(out)]) == 2
     assert "holds a trained model" in capsys.readouterr().err
 
+    refined = ["--steps", "1", "--seed", "1", "--out", str(tmp_path / "refined")]
+    assert sam_tiny.main([*refined, "--start", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere holds no trained SAM-tiny" in capsys.readouterr().err
+    assert sam_tiny.main([*refined, "--start", str(out)]) == 0
+    later = json.loads((tmp_path / "refined" / "record.json").read_text())
+    assert (later["steps"], later["refines"]["steps"]) == (1, 2)
+    assert later["peak_learning_rate"] == record["peak_learning_rate"] / 2
+    assert later["refines"]["scores"] == record["scores"]
+
+
+def test_refining_begins_with_the_trained_weights(pool, tmp_path):
+    trained = sam_tiny_model.build(seed=5)
+    trained.save_pretrained(tmp_path / "trained")
+    refining = Training(pool, tmp_path / "new", steps=1, seed=6, start=tmp_path / "trained")
+    for name, weight in trained.state_dict().items():
+        torch.testing.assert_close(refining.model.state_dict()[name], weight, rtol=0, atol=0)
+    frequencies = refining.model.shared_image_embedding.positional_embedding
+    assert refining.model.prompt_encoder.shared_embedding.positional_embedding is frequencies
+
+
+def test_a_share_of_the_boxes_is_moved(pool):
+    boxes = pool.draw(np.random.default_rng(0), torch.device("cpu")).boxes.repeat(40, 1, 1)
+    for share in (0.0, 0.1, 0.5):
+        moved = sam_tiny_training._moved(boxes, share, torch.Generator().manual_seed(0))
+        # A small box may be moved by less than half a pixel, which leaves it where it is.
+        found = (moved != boxes).any(dim=-1).float().mean().item()
+        assert 0.7 * share <= found <= 1.2 * share
+
 
 def test_scenes_are_drawn_once(tmp_path, monkeypatch):
     monkeypatch.setattr(sam_tiny_data, "CACHE", tmp_path)
