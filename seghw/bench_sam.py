@@ -1,7 +1,7 @@
 """`bench sam`: time and memory of a segmenter's modes, for SAM-tiny and for one of ViT-B's size.
 
 The larger one has random weights, which take as long as trained ones. The automatic mode keeps
-every mask here, so that what it needs is the most that it can need.
+every mask that has pixels here, so that what it needs is the most that it can need.
 """
 
 import math
@@ -28,13 +28,14 @@ from seghw.segmenter import (
 )
 
 #: Bytes that the automatic mode of the larger model may need.
-MEMORY_GOAL = 6 << 30
+MEMORY_GOAL = 6e9
 EVERYTHING = "encode and everything"
 _EVERY_MASK = {"min_predicted_iou": -math.inf, "min_stability": 0.0, "max_box_iou": 1.0}
 
 ABOUT = (
     "On the CPU. encode and box: a new image, and one box on it; box, click: one prompt more on an",
-    "  encoded image; encode and everything: the automatic mode on a new image, every mask kept.",
+    "  encoded image; encode and everything: the automatic mode on a new image, no thresholds, so",
+    "  that every mask that has pixels is kept.",
     "Memory is the growth of the process (resident set) at its highest, sampled every 5 ms, beside",
     "  the weights, which are loaded before.",
     "The automatic mode is bounded by decoding at most 64 prompts or 256 MB of logits at once, and",

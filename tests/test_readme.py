@@ -1,5 +1,6 @@
 """Numbers in the README are those of the records that they come from."""
 
+import json
 import re
 from pathlib import Path
 
@@ -53,3 +54,27 @@ def test_the_other_speeds():
         for shape in ("4 x 5 x 64 x 64", "4 x 3 x 256 x 256")
     )
     assert f"{small:.2f} times as fast at 64 x 64 and {large:.2f} at 256 x 256" in SPEED
+
+
+def test_the_scores_of_sam_tiny():
+    record = json.loads((DATA / "sam-tiny" / "record.json").read_text(encoding="utf-8"))
+    columns = ("box_filled", "box", "click_1", "click_3", "click_5")
+    for name, scores in record["scores"].items():
+        cells = " | ".join(f"{scores[column]['mean']:.3f}" for column in columns)
+        assert f"| {name} | {cells} |" in README
+    assert f"SAM-tiny ({record['parameters']:,} parameters" in README
+    assert f"--steps {record['refines']['steps']} --out DIR" in README
+    assert f"--steps {record['steps']} --seed {record['seed']} --start DIR" in README
+
+
+@pytest.mark.parametrize("name", ["SAM-tiny, 64 x 64", "ViT-B's size, 1024 x 1024"])
+def test_what_the_segmenters_cost(name):
+    lines = (DATA / "bench" / "sam.txt").read_text(encoding="utf-8").splitlines()
+
+    def seconds(mode: str) -> str:
+        [line] = [line for line in lines if line.startswith(f"{name}, {mode}  ")]
+        return " ".join(line.removeprefix(f"{name}, {mode}").split()[:2])
+
+    memory = measured("sam", f"{name}, encode and everything: memory")
+    cells = [seconds(mode) for mode in ("encode and box", "box", "encode and everything")]
+    assert f"| {name} | {' | '.join(cells)}, {memory:.2g} GB |" in README
