@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from seghw.panels import BLUE, GREEN, INK, RED, new_figure
 from seghw.runs import Run
@@ -51,7 +51,8 @@ def coefficient_curves(runs: Mapping[float, Sequence[Run]], shown: float) -> Fig
     for ax, column, title in panels:
         for (coefficient, seeds), colour in zip(sorted(runs.items()), _COLOURS, strict=False):
             bold = coefficient == shown
-            label = f"{coefficient:g}" + (" (this figure)" if bold else "")
+            label = f"{coefficient:g}, {seeds[0].config.learning_rate:g}"
+            label += " (this figure)" if bold else ""
             styles = [{"lw": 2.2 if bold else 1.0, "label": label}]
             styles += [{"lw": 0.6, "alpha": 0.35}] * (len(seeds) - 1)
             for run, style in zip(seeds, styles, strict=True):
@@ -61,9 +62,9 @@ def coefficient_curves(runs: Mapping[float, Sequence[Run]], shown: float) -> Fig
                     history = run.history
                     ax.plot(history["iteration"], history[column], color=colour, **style)
         if column is not None:
-            ax.set(title=title, xlabel="iteration", yscale="log")
+            ax.set(title=title, xlabel="iteration")
     _finish_score(axes[0, 2])
-    axes[0, 0].legend(title="coefficient")
+    axes[0, 0].legend(title="coefficient, learning rate")
     return figure
 
 
@@ -83,6 +84,8 @@ def _draw_terms(ax: Axes, run: Run) -> None:
     weighted = coefficient * history["dice"]
     ax.plot(history["iteration"], weighted, color=GREEN, label=f"{coefficient:g} x Dice")
     ax.set(title="its two terms", xlabel="iteration", yscale="log")
+    for formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # 600, not 6 x 10^2
     ax.legend()
 
 

@@ -22,6 +22,9 @@ from seghw.sam_embeddings import EmbeddingCache
 #: bound the memory of a 1024 x 1024 image under the largest models to a few GB.
 _LOGIT_BYTES = 1 << 28
 _PROMPTS_AT_ONCE = 64
+#: Steps from which on a bar is made. In a notebook every bar is a dozen messages, even one that is
+#: never seen, and a model that takes milliseconds would send thousands.
+_WORTH_A_BAR = 8
 #: Stability compares the mask at logits above +1 with that above -1, as SAM does.
 _STABILITY_OFFSET = 1.0
 
@@ -157,7 +160,8 @@ def segment_everything(
     packed, scores, boxes = [], [], []
     outputs = _decode(segmenter, image, multimask=True, input_points=grid, input_labels=labels)
     total = -(-len(grid) // _prompts_at_once(segmenter, image, multimask=True))
-    bar = tqdm(outputs, total=total, desc="all masks", unit="batch", leave=False, delay=2)
+    quick = total < _WORTH_A_BAR
+    bar = tqdm(outputs, total=total, desc="all masks", leave=False, delay=2, disable=quick)
     for low_resolution, iou, upscale in bar:
         trusted = iou > min_predicted_iou
         # Only what is trusted is worth the memory of the full resolution.
@@ -260,7 +264,10 @@ def _progress(model: nn.Module) -> Iterator[None]:
     """A bar over the encoder's blocks, for an encoder that takes its time."""
     encoder = model.vision_encoder
     blocks = encoder.layers if hasattr(encoder, "layers") else encoder.backbone.blocks
-    with tqdm(total=len(blocks), desc="encoding the image", leave=False, delay=2) as bar:
+    quick = len(blocks) < _WORTH_A_BAR
+    with tqdm(
+        total=len(blocks), desc="encoding the image", leave=False, delay=2, disable=quick
+    ) as bar:
 
         def advance(*_: Any) -> None:
             bar.update()
