@@ -1,8 +1,8 @@
 """What the parts of the network are worth: the same runs without them, paired by seed."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,8 +13,7 @@ from seghw.recipes import RECIPES, TrainConfig
 from seghw.records import Records
 from seghw.report_figures import SET_NAMES, Drawn
 from seghw.runs import Run
-from seghw.sweep import by_setting
-from seghw.verdicts import t_interval
+from seghw.verdicts import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Effect, from_seeds, verdict
 
 #: The runs that are varied: of each recipe the best MSE + Dice setting on the shapes, as seed 0
 #: alone had it.
@@ -65,42 +64,15 @@ class Change:
         return np.array([changed.score - base.score for base, changed in self.pairs])
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """95 % t interval of the mean difference; NaN for fewer than two seeds."""
-        return t_interval(self.differences)
+    def effect(self) -> Effect:
+        """The mean difference with its interval over the seeds."""
+        return from_seeds(self.name, "IoU", self.differences)
 
     @property
     def verdict(self) -> str:
-        """``"better"``, ``"worse"``, or ``"undecided"`` where the interval holds 0."""
-        low, high = self.interval
-        return "better" if low > 0 else "worse" if high < 0 else "undecided"
-
-
-def ablated(
-    records: Records, family: str, recipe: str, change: Mapping[str, Any]
-) -> list[tuple[Run, Run]]:
-    """Finished runs of the grid's MSE + Dice, each with its twin that has the network changed.
-
-    Args:
-        records: run records.
-        family: ``"shapes"`` or ``"coco"``.
-        recipe: key of ``RECIPES``.
-        change: fields of the configuration in which the twin differs, and their values.
-
-    Returns:
-        Pairs of one seed; of several settings with twins, the one with the most pairs.
-
-    Raises:
-        BadInput: there are no such runs of the grid.
-    """
-    finished = {run.config: run for run in records.all_runs if run.status == "finished"}
-    twins = {
-        run: twin
-        for run in records.runs(family, recipe, "mse_dice")
-        if run.status == "finished" and (twin := finished.get(replace(run.config, **change)))
-    }
-    settings = by_setting(twins).values()
-    return [(run, twins[run]) for run in max(settings, key=len, default=[])]
+        """``"better"``, ``"worse"`` or ``"undecided"``, by the rule of ``verdicts``."""
+        words = {SUPPORTED: "better", NOT_SUPPORTED: "worse", UNDECIDED: UNDECIDED}
+        return words[verdict(self.effect, (0.0, math.inf))]
 
 
 def measure(records: Records) -> list[Change]:
@@ -110,7 +82,7 @@ def measure(records: Records) -> list[Change]:
         BadInput: the grid's runs are missing.
     """
     return [
-        Change(recipe, name, tuple(ablated(records, "shapes", recipe, change)))
+        Change(recipe, name, tuple(records.ablated("shapes", recipe, change)))
         for recipe in RECIPES
         for name, change in changes(recipe).items()
     ]
@@ -123,8 +95,8 @@ def ablation_figure(records: Records) -> Drawn:
     return draw(measured), (
         f"What the parts of the network are worth on {SET_NAMES['shapes5']}: validation mean IoU "
         f"with the change minus without it, paired by seed (dots; seeds: {seeds}), with the 95 % t "
-        "interval of the mean from two seeds on (lines; blue and red where it leaves 0 out). Base "
-        "runs: "
+        "interval of the mean (lines; blue is better, red is worse, by the rule of the claims). "
+        "Base runs: "
         + "; ".join(f"recipe {c.recipe}, MSE + {c.coefficient:g} x Dice" for c in BASES.values())
         + f", profile {records.profile}."
     )
@@ -137,7 +109,7 @@ def draw(measured: Sequence[Change]) -> Figure:
         rows = [change for change in measured if change.recipe == recipe and change.pairs]
         for y, change in enumerate(rows):
             colour = {"better": BLUE, "worse": RED}.get(change.verdict, INK)
-            ax.plot(change.interval, (y, y), color=colour, lw=1.5)
+            ax.plot((change.effect.low, change.effect.high), (y, y), color=colour, lw=1.5)
             ax.plot(change.differences, np.full(len(change.pairs), y), "o", ms=3.5, color=colour)
         if not rows:
             ax.text(0.5, 0.5, "no runs: python -m seghw sweep --ablation", ha="center")

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from seghw.ablation import ablated
 from seghw.errors import BadInput
 from seghw.records import Records
 from seghw.runs import Run
@@ -55,7 +54,7 @@ class Group:
 
     def ablated(self, **change) -> list[tuple[Run, Run]]:
         """Runs of one seed, as the grid has them and with the network changed."""
-        return ablated(self.records, self.family, self.recipe, change)
+        return self.records.ablated(self.family, self.recipe, change)
 
 
 def _finished(runs: Sequence[Run]) -> Seeds:

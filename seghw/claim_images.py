@@ -24,11 +24,11 @@ from seghw.claim_parts import (
     small_and_large,
 )
 from seghw.evaluate import Evaluation
+from seghw.losses import LOSS_NAMES
 from seghw.verdicts import RATIO, Effect, from_images
 
 #: Width of the rim, and tolerance of an outline, as a share of the image: 2 pixels of 64.
 RIM = 2 / 64
-NAMES = {"mse": "MSE", "dice": "Dice"}
 
 
 # -- scores: one number a row of the tables ---------------------------------------------------
@@ -95,7 +95,7 @@ def combination_minus_best(group: Group) -> Iterator[Effect]:
     """MSE + Dice against the better of the two losses that it is made of."""
     scores = {loss: [e.iou for e in _best(group, loss).values()] for loss in ("mse", "dice")}
     better = max(scores, key=lambda loss: np.mean(scores[loss] or -1))
-    reading, detail = "MSE + Dice minus the better of MSE and Dice", f"here {NAMES[better]}"
+    reading, detail = "MSE + Dice minus the better of MSE and Dice", f"here {LOSS_NAMES[better]}"
     yield _iou_difference(group, reading, "mse_dice", better, detail)
 
 

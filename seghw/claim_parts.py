@@ -4,6 +4,7 @@ Counts of them are tables like those of ``metrics``: one row an image, one colum
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ class Grid(NamedTuple):
         return np.ascontiguousarray(masks[:, :, self.rows][:, :, :, self.columns])
 
 
+@cache  # several claims ask, and it takes a network
 def paintable(config: TrainConfig, side: int) -> Grid:
     """Where the output of the configuration's network depends on the image at all.
 

@@ -18,7 +18,6 @@ from seghw.claim_parts import paintable
 from seghw.errors import BadInput
 from seghw.recipes import RECIPES
 from seghw.records import DRAWN, Records
-from seghw.sam_protocol import sample
 from seghw.verdicts import Effect, from_images
 
 KEYS = ("sam_complete", "sam_boundaries", "sam_aggressive")
@@ -57,8 +56,7 @@ def _effects(records: Records, family: str, recipe: str) -> Iterator[tuple[str, 
     grid = paintable(ours[0].run.config, side)
     truth = grid.of(comparison.data.masks)
     sam = grid.of(comparison.classes["segmenter, true boxes"].masks)
-    picked = sample(records.test_set(family))
-    painted = [grid.of(evaluation.masks[picked]) for evaluation in ours]
+    painted = [grid.of(evaluation.masks[comparison.picked]) for evaluation in ours]
     cells = max(1, round(comparison.tolerance * len(grid.rows) / side))  # of the grid
     tolerance = f"tolerance {cells * side / len(grid.rows):g} px"
     counts = [(metrics.count(sam, truth), metrics.count(masks, truth)) for masks in painted]

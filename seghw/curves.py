@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
+from seghw.losses import LOSS_NAMES
 from seghw.panels import BLUE, GREEN, INK, RED, new_figure
 from seghw.runs import Run
 
 _COLOURS = (BLUE, GREEN, RED)
-LOSS_NAMES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
 
 
 def loss_name(run: Run) -> str:

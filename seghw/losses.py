@@ -16,7 +16,9 @@ from seghw.errors import BadInput
 
 DiceLoss = Callable[[Tensor, Tensor], Tensor]
 
-LOSSES = ("mse", "dice", "mse_dice")
+#: What may be minimised, and what it is called.
+LOSS_NAMES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
+LOSSES = tuple(LOSS_NAMES)
 
 
 def report_dice_loss(pred: Tensor, target: Tensor, epsilon: float = 1e-6) -> Tensor:

@@ -1,8 +1,10 @@
 """What figures are drawn from: run records, test sets, scores, and images chosen by rule."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from seghw.paths import RUNS
 from seghw.recipes import RECIPES, family_of
 from seghw.runs import Run, load_runs, select
 from seghw.sources import default_dataset, describe_data, open_split
-from seghw.sweep import COEFFICIENTS, best, best_setting
+from seghw.sweep import COEFFICIENTS, best, best_setting, by_setting
 
 if TYPE_CHECKING:
     from seghw.sam_protocol import SamComparison
@@ -98,6 +100,29 @@ class Records:
             if other is not run and other.config.with_seed(run.config.seed) == run.config
         ]
 
+    def ablated(self, family: str, recipe: str, change: Mapping[str, Any]) -> list[tuple[Run, Run]]:
+        """Finished runs of the grid's MSE + Dice, each with its twin that has the network changed.
+
+        Args:
+            family: ``"shapes"`` or ``"coco"``.
+            recipe: key of ``RECIPES``.
+            change: fields of the configuration in which the twin differs, and their values.
+
+        Returns:
+            Pairs of one seed; of several settings with twins, the one with the most pairs.
+
+        Raises:
+            BadInput: there are no such runs of the grid.
+        """
+        finished = {run.config: run for run in self.all_runs if run.status == "finished"}
+        twins = {
+            run: twin
+            for run in self.runs(family, recipe, "mse_dice")
+            if run.status == "finished" and (twin := finished.get(replace(run.config, **change)))
+        }
+        settings = by_setting(twins).values()
+        return [(run, twins[run]) for run in max(settings, key=len, default=[])]
+
     def _test_set(self, family: str) -> SegmentationSet:
         return open_split(self.runs(family, "corrected", "mse_dice")[0].config, "test")
 
@@ -140,7 +165,7 @@ class Records:
         ours = {
             recipe: self.evaluation(family, recipe, "mse_dice").masks[picked] for recipe in RECIPES
         }
-        return SamComparison(self.segmenter, self.test_set(family).subset(picked), ours)
+        return SamComparison(self.segmenter, self.test_set(family).subset(picked), ours, picked)
 
     @cached_property
     def segmenter(self):

@@ -91,6 +91,43 @@ def load_sam(
 
 
 @dataclass(frozen=True, eq=False)
+class Prompted:
+    """A segmenter's masks for the true boxes of a set."""
+
+    objects: Objects  # those that can be told apart
+    masks: np.ndarray  # bool (K, H, W), one an object
+    planes: np.ndarray  # bool (N, C, H, W): the masks of all boxes, united class by class
+
+    @property
+    def whole(self) -> ObjectScores:
+        """IoU of each object's mask, wherever it lies."""
+        return _scores(self.masks, self.objects, len(self.planes))
+
+    def inside(self, planes: np.ndarray | None = None) -> ObjectScores:
+        """IoU of each object inside its true box: of its mask, or of its class in ``planes``."""
+        boxes = box_masks(self.objects.boxes, self.planes.shape[2:])
+        masks = self.masks
+        if planes is not None:
+            masks = planes[self.objects.image, self.objects.class_index]
+        return _scores(masks & boxes, self.objects, len(self.planes))
+
+
+def prompt_boxes(segmenter: Segmenter, data: SegmentationSet) -> Prompted:
+    """Ask a segmenter for every true box.
+
+    Raises:
+        BadInput: no object can be told apart.
+    """
+    objects = find_objects(data)
+    masks = np.zeros_like(objects.masks)
+    found = list(_masks_of(segmenter, data.images, data.boxes))
+    for i, masks_here in enumerate(found):
+        here = objects.image == i
+        masks[here] = masks_here[objects.number[here]]
+    return Prompted(objects, masks, _united(found, data.boxes, data.masks.shape))
+
+
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """SAM and our network on the same objects, SAM prompted with the true boxes.
 
@@ -118,20 +155,8 @@ def compare(segmenter: Segmenter, data: SegmentationSet, ours: np.ndarray) -> Co
     """
     if ours.dtype != np.bool_ or ours.shape != data.masks.shape:
         raise BadInput(f"our masks must be bool {data.masks.shape}, got {ours.dtype} {ours.shape}")
-    objects = find_objects(data)
-    masks = np.zeros_like(objects.masks)
-    found = list(_masks_of(segmenter, data.images, data.boxes))
-    for i, masks_here in enumerate(found):
-        here = objects.image == i
-        masks[here] = masks_here[objects.number[here]]
-    inside = box_masks(objects.boxes, data.masks.shape[2:])
-    of_ours = ours[objects.image, objects.class_index]
-    return Comparison(
-        objects,
-        _scores(masks & inside, objects, len(data)),
-        _scores(of_ours & inside, objects, len(data)),
-        _united(found, data.boxes, data.masks.shape),
-    )
+    sam = prompt_boxes(segmenter, data)
+    return Comparison(sam.objects, sam.inside(), sam.inside(ours), sam.planes)
 
 
 def segment_found(segmenter: Segmenter, data: SegmentationSet, ours: np.ndarray) -> np.ndarray:
@@ -157,12 +182,7 @@ def score_boxes(segmenter: Segmenter, data: SegmentationSet) -> ObjectScores:
     Raises:
         BadInput: no object can be told apart.
     """
-    objects = find_objects(data)
-    masks = np.zeros_like(objects.masks)
-    for i in _each_image(segmenter, len(data)):
-        here = objects.image == i
-        masks[here] = segment_boxes(segmenter, data.images[i], objects.boxes[here]).masks
-    return _scores(masks, objects, len(data))
+    return prompt_boxes(segmenter, data).whole
 
 
 def score_clicks(

@@ -4,24 +4,15 @@ import textwrap
 
 import numpy as np
 
+from seghw.classes import PALETTE
 from seghw.dataset import SegmentationSet
 from seghw.evaluate import Evaluation
-from seghw.panels import new_figure, paint, show
+from seghw.panels import Colour, new_figure, paint, show
 from seghw.prompting import box_masks
 from seghw.records import Records
 from seghw.report_figures import Drawn, describe_run, set_name
 
 PERCENTILES = (10, 30, 50, 70, 90)
-#: Okabe and Ito's, without black; after the last comes the first again.
-COLOURS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (204, 121, 167),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-)
 OF_NO_OBJECT = (255, 255, 255)
 _COLOURING = (
     "One colour an object, the same for both; white is what our network painted outside of the "
@@ -93,13 +84,13 @@ def of_sam(records: Records, data: SegmentationSet, i: int) -> np.ndarray:
 
     corners = np.array([box[1:] for box in data.boxes[i]]).reshape(-1, 4)
     masks = segment_boxes(records.segmenter, data.images[i], corners).masks
-    return paint(data.images[i], masks, _colours(len(masks)))
+    return paint(data.images[i], masks, object_colours(len(masks)))
 
 
 def of_ours(found: Evaluation, i: int) -> np.ndarray:
     """Image i with our network's masks, taken apart by the true boxes: uint8 (H, W, 3)."""
     masks = by_object(found.data, found.masks, i)
-    return paint(found.data.images[i], masks, [*_colours(len(masks) - 1), OF_NO_OBJECT])
+    return paint(found.data.images[i], masks, [*object_colours(len(masks) - 1), OF_NO_OBJECT])
 
 
 def by_object(data: SegmentationSet, masks: np.ndarray, i: int) -> np.ndarray:
@@ -122,5 +113,6 @@ def by_object(data: SegmentationSet, masks: np.ndarray, i: int) -> np.ndarray:
     return np.concatenate((masks[i, classes] & boxes, rest.any(axis=0)[None]))
 
 
-def _colours(count: int) -> list[tuple[int, int, int]]:
-    return [COLOURS[k % len(COLOURS)] for k in range(count)]
+def object_colours(count: int) -> list[Colour]:
+    """One colour an object; after the last comes the first again."""
+    return [PALETTE[k % len(PALETTE)] for k in range(count)]

@@ -25,8 +25,8 @@ import numpy as np
 from seghw import automatic, metrics
 from seghw.dataset import SegmentationSet
 from seghw.files import whole_file
-from seghw.prompting import ObjectScores, box_masks
-from seghw.sam import compare, score_boxes, score_clicks, segment_found
+from seghw.prompting import ObjectScores
+from seghw.sam import Prompted, prompt_boxes, score_clicks, segment_found
 from seghw.segmenter import Segmenter
 
 #: Images of a test set that are compared; `bench sam` says how long each takes.
@@ -51,7 +51,6 @@ class Row(NamedTuple):
 class Side:
     """Masks of one class a plane, held against the truth."""
 
-    who: str
     masks: np.ndarray  # bool (N, C, H, W)
     counts: metrics.Counts
     outlines: metrics.BoundaryCounts
@@ -65,11 +64,13 @@ class SamComparison:
         segmenter: from ``load_sam``.
         data: the images, from ``sample``, and the truth.
         ours: our network's masks by the name of its recipe, bool (N, C, H, W) each.
+        picked: which images of the test set these are, int64 (N,).
     """
 
     segmenter: Segmenter
     data: SegmentationSet
     ours: Mapping[str, np.ndarray]
+    picked: np.ndarray
 
     @property
     def tolerance(self) -> int:
@@ -77,9 +78,9 @@ class SamComparison:
         return max(1, round(TOLERANCE * float(np.hypot(*self.data.images.shape[2:]))))
 
     @cached_property
-    def boxes(self) -> dict[str, Any]:
-        """``sam.Comparison`` by recipe; the segmenter's part is the same in each."""
-        return {name: compare(self.segmenter, self.data, m) for name, m in self.ours.items()}
+    def prompted(self) -> Prompted:
+        """The segmenter's masks for the true boxes."""
+        return prompt_boxes(self.segmenter, self.data)
 
     @cached_property
     def objects(self) -> dict[str, ObjectScores]:
@@ -88,38 +89,36 @@ class SamComparison:
         Rows "inside the true box" are scored there alone, both sides alike: outside of it our
         network's plane may rightly hold other objects of the class.
         """
-        some = next(iter(self.boxes.values()))
-        filled = box_masks(some.objects.boxes, self.data.masks.shape[2:])
-        truth, image = some.objects.masks, some.objects.image
+        sam = self.prompted
         clicks = score_clicks(self.segmenter, self.data, CLICKS)
+        ours = {name: sam.inside(planes) for name, planes in self.ours.items()}
         return {
-            "filling the true box": ObjectScores.of(filled, truth, image, len(self.data)),
-            "segmenter, true box": score_boxes(self.segmenter, self.data),
-            "segmenter inside the true box": some.sam,
+            "filling the true box": sam.inside(np.ones_like(self.data.masks)),
+            "segmenter, true box": sam.whole,
+            "segmenter inside the true box": sam.inside(),
             **{f"segmenter, clicks: {n}": found for n, found in clicks.items()},
-            **{f"ours inside the true box, {name}": c.ours for name, c in self.boxes.items()},
+            **{f"ours inside the true box, {name}": found for name, found in ours.items()},
         }
 
     @cached_property
     def classes(self) -> dict[str, Side]:
         """Masks of whole images, by who painted them."""
-        some = next(iter(self.boxes.values()))
-        sides = {"segmenter, true boxes": some.sam_masks}
+        sides = {"segmenter, true boxes": self.prompted.planes}
         for name, masks in self.ours.items():
             sides[f"ours, {name}"] = masks
             found = segment_found(self.segmenter, self.data, masks)
             sides[f"segmenter, boxes found by {name}"] = found
-        return {who: self._side(who, masks) for who, masks in sides.items()}
+        return {who: self._side(masks) for who, masks in sides.items()}
 
     @cached_property
     def automatic(self) -> automatic.AutomaticScores:
         """All masks of every image against its objects."""
         return automatic.score_everything(self.segmenter, self.data)
 
-    def _side(self, who: str, masks: np.ndarray) -> Side:
+    def _side(self, masks: np.ndarray) -> Side:
         truth = self.data.masks
         outlines = metrics.count_boundaries(masks, truth, self.tolerance)
-        return Side(who, masks, metrics.count(masks, truth), outlines)
+        return Side(masks, metrics.count(masks, truth), outlines)
 
     def rows(self) -> Iterator[Row]:
         """Every number, protocol by protocol."""

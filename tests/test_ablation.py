@@ -45,12 +45,14 @@ def test_differences_interval_and_verdict_by_hand():
     found = change((0.50, 0.51), (0.50, 0.52), (0.50, 0.53))
     assert found.differences == pytest.approx([0.01, 0.02, 0.03])
     # mean 0.02, standard error 0.01 / sqrt(3), t of two degrees of freedom 4.303
-    assert found.interval == pytest.approx((0.02 - 0.02484, 0.02 + 0.02484), abs=1e-4)
+    ends = (found.effect.low, found.effect.high)
+    assert ends == pytest.approx((0.02 - 0.02484, 0.02 + 0.02484), abs=1e-4)
     assert found.verdict == "undecided"
     assert change((0.5, 0.520), (0.5, 0.521), (0.5, 0.522)).verdict == "better"
     assert change((0.5, 0.480), (0.5, 0.479), (0.5, 0.478)).verdict == "worse"
     assert change((0.5, 0.6)).verdict == "undecided", "one seed establishes nothing"
-    assert np.isnan(change((0.5, 0.6)).interval[0])
+    assert np.isnan(change((0.5, 0.6)).effect.low)
+    assert change((0.5, 0.6), (0.5, 0.6)).verdict == "undecided", "nor do two"
 
 
 def test_without_ablations_nothing_is_measured_and_the_figure_says_so(smoke_runs):

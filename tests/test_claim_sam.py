@@ -69,7 +69,10 @@ class MadeRecords:
     def sam_comparison(self, family):
         side = SimpleNamespace(masks=squares(3, 13)[self.picked])
         return SimpleNamespace(
-            data=self.data.subset(self.picked), tolerance=2, classes={"segmenter, true boxes": side}
+            data=self.data.subset(self.picked),
+            picked=self.picked,
+            tolerance=2,
+            classes={"segmenter, true boxes": side},
         )
 
 

@@ -48,11 +48,10 @@ def test_no_cell_failed_or_warned(cells):
 
 
 def test_cells_are_short(cells):
-    """15 lines at most, blank ones aside; the one cell of imports may be longer."""
+    """15 lines at most, blank ones aside."""
     for cell in code(cells):
         lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
-        imports = sum(line.startswith(("import ", "from ")) for line in lines)
-        assert len(lines) <= 15 or imports > len(lines) / 2, lines[0]
+        assert len(lines) <= 15, lines[0]
 
 
 def test_it_has_one_title_and_ends_with_exercises(cells):

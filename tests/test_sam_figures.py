@@ -5,7 +5,7 @@ import numpy as np
 from seghw.classes import class_specs
 from seghw.dataset import SegmentationSet
 from seghw.panels import paint
-from seghw.sam_figures import COLOURS, OF_NO_OBJECT, by_object
+from seghw.sam_figures import OF_NO_OBJECT, by_object, object_colours
 
 
 def test_our_masks_are_split_by_the_boxes_of_their_class():
@@ -28,7 +28,8 @@ def test_our_masks_are_split_by_the_boxes_of_their_class():
 
 
 def test_colours_are_distinct_and_white_is_kept_for_the_rest():
-    assert len({*COLOURS, OF_NO_OBJECT}) == len(COLOURS) + 1
+    assert len({*object_colours(7), OF_NO_OBJECT}) == 8
+    assert object_colours(9)[7:] == object_colours(2)
     masks = np.zeros((2, 1, 3), np.bool_)
     masks[0, 0, :2] = masks[1, 0, 1] = True
     image = np.full((3, 1, 3), 100, np.uint8)

@@ -50,7 +50,8 @@ def comparison(data, monkeypatch):
     monkeypatch.setattr(sam, "segment_points", points)
     monkeypatch.setattr(automatic, "segment_everything", everything)
     ours = {"report": np.zeros_like(data.masks), "corrected": data.masks}
-    return SamComparison(Segmenter("oracle", None, None, None), data, ours)
+    oracle = Segmenter("oracle", None, None, None)
+    return SamComparison(oracle, data, ours, sample(data))
 
 
 @pytest.fixture
