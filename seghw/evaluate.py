@@ -1,30 +1,21 @@
-"""From a network to masks, from masks to scores and a table with one row an image."""
+"""From a network to masks, from masks to scores and a table with one row per image."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seghw import metrics
-from seghw.classes import ClassSpec
-from seghw.dataset import SegmentationSet, batches
-from seghw.files import whole_file
-from seghw.model import MUNet
-from seghw.recipes import DATASETS, Recipe
-from seghw.runs import Run
-
-
-def decode(output: Tensor, classes: tuple[ClassSpec, ...], recipe: Recipe) -> Tensor:
-    """The network's output, float (N, C, H, W), to bool masks of the same shape."""
-    return recipe.decode(output, classes)
+from seghw.config import DATASETS, Recipe
+from seghw.data.dataset import SegmentationSet, batches
+from seghw.io import write_csv
 
 
 def outputs(
-    model: MUNet, images: np.ndarray, recipe: Recipe, dataset: str, batch_size: int = 32
+    model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str, batch_size: int = 32
 ) -> Iterator[Tensor]:
     """The raw outputs for ``images``, uint8 (N, 3, H, W), batch by batch and in order.
 
@@ -43,68 +34,49 @@ def outputs(
         model.train(was_training)
 
 
-def predict(model: MUNet, images: np.ndarray, recipe: Recipe, dataset: str) -> np.ndarray:
-    """Masks for ``images``, uint8 (N, 3, H, W).
+def predict(model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str) -> np.ndarray:
+    """Masks for ``images``.
 
     Args:
-        model: any network with one output plane a class.
+        model: any network with one output plane per class.
         images: uint8 (N, 3, H, W).
         recipe: how images become inputs and outputs masks.
-        dataset: key of ``recipes.DATASETS``, which gives the classes and the input's range.
+        dataset: key of ``config.DATASETS``, which gives the classes and the input's range.
 
     Returns:
         bool (N, C, H, W).
     """
-    classes = DATASETS[dataset]
-    masks = [
-        decode(out, classes, recipe).numpy() for out in outputs(model, images, recipe, dataset)
-    ]
-    return np.concatenate(masks)
+    found = outputs(model, images, recipe, dataset)
+    return np.concatenate([recipe.decode(out, DATASETS[dataset]).numpy() for out in found])
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A run's masks on a set, held against the truth."""
+    """Predicted masks on a set, held against the truth."""
 
-    run: Run
     data: SegmentationSet
     masks: np.ndarray  # bool (N, C, H, W), predicted
-    counts: metrics.Counts  # one row an image
+    counts: metrics.Counts  # one row per image
 
     @property
     def iou(self) -> float:
-        """Mean IoU: counts summed over the images, divided once a class, then averaged."""
+        """Mean IoU: counts summed over the images, divided once per class, then averaged."""
         return metrics.mean_score(metrics.iou(self.counts)).mean
 
     @property
     def image_iou(self) -> np.ndarray:
         """float64 (N,): each image's mean IoU over the classes it or its prediction holds."""
-        return np.array(
-            [metrics.mean_score(row).mean for row in metrics.iou(self.counts, per_image=True)]
-        )
+        return metrics.mean_score(metrics.iou(self.counts, per_image=True), axis=1).mean
 
     def write_table(self, path: str | Path) -> None:
-        """Write a CSV with one row an image: its mean IoU, and each class's IoU and pixels."""
+        """Write a CSV with one row per image: its mean IoU, and each class's IoU and pixels."""
         names = [spec.name for spec in self.data.classes]
         header = ["image", "mean_iou", *(f"iou_{n}" for n in names)]
         header += [f"{kind}_{n}" for n in names for kind in ("true", "predicted")]
-        per_class = metrics.iou(self.counts, per_image=True)
-        true = self.data.masks.sum((2, 3))
-        predicted = self.masks.sum((2, 3))
-        with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as f:
-            writer = csv.writer(f, lineterminator="\n")
-            writer.writerow(header)
-            for i, mean in enumerate(self.image_iou):
-                areas = np.stack((true[i], predicted[i]), axis=1).ravel()
-                scores = ["" if np.isnan(v) else f"{v:.4f}" for v in (mean, *per_class[i])]
-                writer.writerow([i, *scores, *areas])
-
-
-def evaluate(run: Run, data: SegmentationSet) -> Evaluation:
-    """Hold a run's masks on ``data`` against the truth.
-
-    Raises:
-        BadInput: the run's weights are missing.
-    """
-    masks = predict(run.network(), data.images, run.recipe, run.config.dataset)
-    return Evaluation(run, data, masks, metrics.count(masks, data.masks))
+        scores = np.column_stack((self.image_iou, metrics.iou(self.counts, per_image=True)))
+        areas = np.stack((self.data.masks.sum((2, 3)), self.masks.sum((2, 3))), axis=2)
+        rows = [
+            [i, *("" if np.isnan(v) else f"{v:.4f}" for v in score), *area.ravel()]
+            for i, (score, area) in enumerate(zip(scores, areas, strict=True))
+        ]
+        write_csv(path, header, rows)

@@ -12,13 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seghw.config import LOSS_NAMES
 from seghw.errors import BadInput
 
 DiceLoss = Callable[[Tensor, Tensor], Tensor]
-
-#: What may be minimised, and what it is called.
-LOSS_NAMES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
-LOSSES = tuple(LOSS_NAMES)
 
 
 def report_dice_loss(pred: Tensor, target: Tensor, epsilon: float = 1e-6) -> Tensor:
@@ -70,6 +67,10 @@ def dice_loss(
     return (1 - torch.add(smooth, ab, alpha=2) / (aa + (bb + smooth + epsilon))).mean()
 
 
+#: The Dice loss of each recipe, by its name.
+DICE_LOSSES: dict[str, DiceLoss] = {"report": report_dice_loss, "corrected": dice_loss}
+
+
 def _overlaps(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sums over pixels of pred * target, pred ** 2 and target ** 2, each (N, C)."""
     if pred.shape != target.shape or pred.ndim != 4:
@@ -105,15 +106,15 @@ def combined_loss(
     Args:
         pred: (N, C, H, W).
         target: (N, C, H, W).
-        loss: one of ``LOSSES``; the total is ``mse``, ``dice`` or their weighted sum.
+        loss: a key of ``config.LOSS_NAMES``; the total is ``mse``, ``dice`` or their weighted sum.
         coefficient: weight of the Dice term in ``"mse_dice"``.
         dice: ``dice_loss`` or ``report_dice_loss``.
 
     Raises:
-        BadInput: ``loss`` is not one of ``LOSSES``.
+        BadInput: ``loss`` is none of these.
     """
-    if loss not in LOSSES:
-        raise BadInput(f"loss must be one of {LOSSES}, got {loss!r}")
+    if loss not in LOSS_NAMES:
+        raise BadInput(f"loss must be one of {tuple(LOSS_NAMES)}, got {loss!r}")
     # A term that is only watched needs no graph.
     with torch.set_grad_enabled(torch.is_grad_enabled() and loss != "dice"):
         mse = F.mse_loss(pred, target)

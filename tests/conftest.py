@@ -9,9 +9,9 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from seghw.recipes import TrainConfig
-from seghw.runs import Run
-from seghw.train import train
+from seghw.config import TrainConfig
+from seghw.train.runs import Run
+from seghw.train.trainer import train
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,6 +56,6 @@ def smoke_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def smoke_run(smoke_runs: Path) -> Run:
     """The corrected one of ``smoke_runs``."""
-    from seghw.runs import load_runs
+    from seghw.train.runs import load_runs
 
     return load_runs("smoke", smoke_runs, recipe="corrected")[0]

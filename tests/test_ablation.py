@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from seghw.ablation import BASES, MENDS, PARTS, Change, ablation, changes, draw, measure
-from seghw.model import MUNet
-from seghw.records import Records
+from seghw.claims.ablation import BASES, MENDS, PARTS, Change, ablation, changes, measure
+from seghw.network import MUNet
+from seghw.report.claims_figures import draw_ablation as draw
+from seghw.results import Records
 
 
 def test_each_run_differs_from_its_base_in_one_thing_and_its_seed():

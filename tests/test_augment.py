@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from seghw.augment import augmented, flips_and_scales
-from seghw.classes import COCO3
-from seghw.dataset import SegmentationSet
+from seghw.config import COCO3
+from seghw.data.augment import augmented, flips_and_scales
+from seghw.data.dataset import SegmentationSet
+from seghw.data.shapes import generate
 from seghw.errors import BadInput
-from seghw.shapes import generate
 
 
 @pytest.fixture(scope="module")

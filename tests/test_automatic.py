@@ -4,19 +4,20 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from seghw import automatic, shapes
-from seghw.automatic import (
+from seghw.data import shapes
+from seghw.sam import automatic
+from seghw.sam.automatic import (
     AutomaticCounts,
     masks_per_object,
     match,
     pairwise_iou,
     recall_50,
     recall_75,
-    score_everything,
     unmatched_per_image,
 )
-from seghw.prompting import box_masks, find_objects
-from seghw.segmenter import Segmenter, Segments
+from seghw.sam.compare import score_everything
+from seghw.sam.predictor import Segmenter, Segments
+from seghw.sam.prompts import box_masks, find_objects
 
 
 def blocks(*windows: tuple[int, int, int, int], side: int = 20) -> np.ndarray:

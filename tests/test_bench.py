@@ -17,26 +17,29 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.utils import make_grid
 
-from seghw import bench_losses as losses_module
-from seghw import bench_tried, panels, shapes
-from seghw.bench import Bench, Result, Timing, interleave, machine, ratio, sgd_step
-from seghw.bench_data import bench_data, gather_sides, largest_difference, memory
-from seghw.bench_dlstudio import dlstudio_on
-from seghw.bench_evaluate import (
+from seghw.claims.stats import Result
+from seghw.config import REPORT, SHAPES5
+from seghw.data import shapes
+from seghw.data.dataset import batches
+from seghw.errors import BadInput
+from seghw.metrics import ratio
+from seghw.network import MUNet
+from seghw.report import panels
+from tests.bench import bench_losses as losses_module
+from tests.bench import bench_tried
+from tests.bench.bench_data import bench_data, gather_sides, largest_difference, memory
+from tests.bench.bench_evaluate import (
     bench_evaluate,
     display,
     dlstudio_display,
     masks_of_grid,
     plausible_outputs,
 )
-from seghw.bench_losses import bench_losses, reference_dice_loss, reference_report_dice_loss
-from seghw.bench_sam import _peak_memory, bench_sam, spread_logits
-from seghw.bench_train import bench_train, flop, loss_difference, peak_sides
-from seghw.classes import SHAPES5
-from seghw.dataset import batches
-from seghw.errors import BadInput
-from seghw.model import MUNet
-from seghw.recipes import REPORT
+from tests.bench.bench_losses import bench_losses, reference_dice_loss, reference_report_dice_loss
+from tests.bench.bench_sam import _peak_memory, bench_sam, spread_logits
+from tests.bench.bench_train import bench_train, flop, loss_difference, peak_sides
+from tests.bench.dlstudio_course import dlstudio_on
+from tests.bench.harness import Bench, Timing, interleave, machine, sgd_step
 
 # The harness
 
@@ -356,9 +359,10 @@ def test_another_loss_would_be_noticed(monkeypatch):
 
 
 def test_bench_sam():
-    from seghw import sam_tiny_model
-    from seghw.sam_embeddings import EmbeddingCache
-    from seghw.segmenter import Segmenter
+    from seghw.sam.embeddings import EmbeddingCache
+
+    from seghw.sam import tiny_model as sam_tiny_model
+    from seghw.sam.predictor import Segmenter
 
     def untrained():
         model = sam_tiny_model.build()

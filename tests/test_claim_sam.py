@@ -5,17 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from seghw.claim_sam import KEYS, sam_effects
-from seghw.claims import CLAIMS, check_claims
-from seghw.claims_figure import draw_claims
-from seghw.classes import class_specs
-from seghw.dataset import SegmentationSet
+from seghw.claims.claims import CLAIMS, check_claims
+from seghw.claims.sam import KEYS, sam_effects
+from seghw.claims.stats import SUPPORTED, UNDECIDED, by_claim, sentence_verdict
+from seghw.config import TrainConfig, class_specs
+from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
-from seghw.recipes import TrainConfig
-from seghw.records import Records
-from seghw.sam_protocol import IMAGES, sample
-from seghw.sam_tiny_model import TRAINED
-from seghw.verdicts import SUPPORTED, UNDECIDED, by_claim, sentence_verdict
+from seghw.report.claims_figures import draw_claims
+from seghw.results import Records
+from seghw.sam.compare import IMAGES, sample
+from seghw.sam.predictor import SAM_TINY_NAME as TRAINED
 
 IMAGES_IN_ALL = IMAGES + 10
 

@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from seghw import claim_facts, claim_images, claim_measurements, metrics
-from seghw.claim_group import Group
-from seghw.claim_parts import (
+from seghw import metrics
+from seghw.claims import facts as claim_facts
+from seghw.claims import images as claim_images
+from seghw.claims import measures as claim_measurements
+from seghw.claims.claims import CLAIMS, check_claims
+from seghw.claims.images import (
     OutlineCounts,
     RecallCounts,
     count_outlines,
@@ -21,18 +24,8 @@ from seghw.claim_parts import (
     paintable,
     small_and_large,
 )
-from seghw.claims import CLAIMS, check_claims
-from seghw.claims_figure import COLOURS, claims, draw_claims
-from seghw.claims_table import basis, claims_table, effect_text
-from seghw.classes import COCO3, SHAPES5, class_specs
-from seghw.dataset import SegmentationSet
-from seghw.errors import BadInput
-from seghw.evaluate import Evaluation
-from seghw.losses import dice_loss, report_dice_loss
-from seghw.recipes import TrainConfig
-from seghw.records import Records
-from seghw.runs import load_run, run_folder, write_history, write_record
-from seghw.verdicts import (
+from seghw.claims.measures import Group
+from seghw.claims.stats import (
     NOT_SUPPORTED,
     RATIO,
     RULE,
@@ -48,6 +41,15 @@ from seghw.verdicts import (
     t_interval,
     verdict,
 )
+from seghw.claims.table import basis, claims_table, effect_text
+from seghw.config import COCO3, SHAPES5, TrainConfig, class_specs
+from seghw.data.dataset import SegmentationSet
+from seghw.errors import BadInput
+from seghw.evaluate import Evaluation
+from seghw.losses import dice_loss, report_dice_loss
+from seghw.report.claims_figures import COLOURS, claims, draw_claims
+from seghw.results import Records
+from seghw.train.runs import load_run, run_folder, write_history, write_record
 
 ABOVE_0 = (0.0, math.inf)
 BY_KEY = {claim.key: claim for claim in CLAIMS}

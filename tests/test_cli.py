@@ -5,8 +5,8 @@ import errno
 import pytest
 from matplotlib.figure import Figure
 
-from seghw.__main__ import main
-from seghw.dataset import SegmentationSet
+from seghw.cli import main
+from seghw.data.dataset import SegmentationSet
 
 
 def refused(capsys, *arguments: str) -> str:

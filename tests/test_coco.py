@@ -13,10 +13,10 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from seghw import coco
-from seghw.__main__ import main
-from seghw.classes import COCO3
-from seghw.dataset import SegmentationSet
+from seghw.cli import main
+from seghw.config import COCO3
+from seghw.data import coco
+from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 
 WIDTH, HEIGHT = 64, 48

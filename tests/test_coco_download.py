@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seghw import coco, coco_download
+from seghw.data import coco
+from seghw.data import download as coco_download
 from seghw.errors import BadInput
 
 SIZE = (64, 48)

@@ -6,11 +6,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from seghw.classes import COCO3
-from seghw.data_figures import distributions, gallery_scenes, gallery_shapes
-from seghw.dataset import SegmentationSet
-from seghw.panels import STYLE, colour_masks
-from seghw.shapes import generate
+from seghw.config import COCO3
+from seghw.data.dataset import SegmentationSet
+from seghw.data.shapes import generate
+from seghw.report.data_figures import distributions, gallery_scenes, gallery_shapes
+from seghw.report.plots import STYLE, colour_masks
 
 
 def scenes(classes, size=32):

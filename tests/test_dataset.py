@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seghw.classes import COCO3, SHAPES5
-from seghw.dataset import SegmentationSet, batches
+from seghw.config import COCO3, SHAPES5
+from seghw.data.dataset import SegmentationSet, batches
 from seghw.errors import BadInput
 
 

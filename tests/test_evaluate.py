@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from seghw import metrics, shapes
-from seghw.classes import SHAPES5
-from seghw.evaluate import evaluate, outputs, predict
-from seghw.recipes import CORRECTED, REPORT, TrainConfig
+from seghw import metrics
+from seghw.config import CORRECTED, REPORT, SHAPES5, TrainConfig
+from seghw.data import shapes
+from seghw.evaluate import outputs, predict
+from seghw.results import evaluate_run
+from seghw.train import build_network
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def data():
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return TrainConfig("shapes5", "corrected", "mse", 1e-3, profile="smoke").network()
+    return build_network(TrainConfig("shapes5", "corrected", "mse", 1e-3, profile="smoke"))
 
 
 def test_batches_do_not_matter(network, data):
@@ -67,7 +69,7 @@ def test_every_fourth_pixel_of_the_truth_scores_a_quarter(data):
 
 
 def test_the_table_has_a_row_an_image(smoke_run, data, tmp_path):
-    found = evaluate(smoke_run, data)
+    found = evaluate_run(smoke_run, data)
     found.write_table(tmp_path / "images.csv")
     with (tmp_path / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

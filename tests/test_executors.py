@@ -8,12 +8,11 @@ from threading import Thread
 
 import pytest
 
-from seghw.__main__ import main
+from seghw.cli import main
 from seghw.errors import BadInput
-from seghw.executors import LocalProcesses, dask_cluster
-from seghw.runs import load_run, run_folder
-from seghw.sweep import grid
-from seghw.train import train
+from seghw.train.runs import load_run, run_folder
+from seghw.train.sweep import LocalProcesses, dask_cluster, grid
+from seghw.train.trainer import train
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 

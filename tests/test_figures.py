@@ -4,11 +4,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from seghw.config import COCO3
 from seghw.errors import BadInput
-from seghw.figures import FIGURES, make_figures, parse_numbers
-from seghw.panels import colour_masks, overlay
-from seghw.recipes import COCO3
-from seghw.records import Records
+from seghw.report.figures import FIGURES, make_figures, parse_numbers
+from seghw.report.plots import colour_masks, overlay
+from seghw.results import Records
 
 
 def test_every_figure_of_the_report_has_a_function():
@@ -44,8 +44,8 @@ def test_numbers_are_parsed():
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """Smoke runs of every loss on the shapes, under both recipes."""
-    from seghw.sweep import grid
-    from seghw.train import train
+    from seghw.train.sweep import grid
+    from seghw.train.trainer import train
 
     folder = tmp_path_factory.mktemp("sweep")
     for recipe in ("report", "corrected"):

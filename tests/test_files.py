@@ -2,11 +2,11 @@
 
 import pytest
 
-from seghw.files import whole_file, whole_folder
+from seghw.io import atomic_folder, atomic_write
 
 
 def test_a_file_appears_whole(tmp_path):
-    with whole_file(tmp_path / "deep" / "a.txt") as path:
+    with atomic_write(tmp_path / "deep" / "a.txt") as path:
         path.write_text("new")
         assert not (tmp_path / "deep" / "a.txt").exists()
     assert (tmp_path / "deep" / "a.txt").read_text() == "new"
@@ -16,14 +16,14 @@ def test_a_file_appears_whole(tmp_path):
 def test_an_error_leaves_the_old_file(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(ZeroDivisionError), whole_file(target) as path:
+    with pytest.raises(ZeroDivisionError), atomic_write(target) as path:
         path.write_text(f"half {1 / 0}")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_an_error_leaves_no_folder(tmp_path):
-    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "set") as folder:
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "set") as folder:
         (folder / "part").write_text(f"half {1 / 0}")
     assert list(tmp_path.iterdir()) == []
 
@@ -31,13 +31,16 @@ def test_an_error_leaves_no_folder(tmp_path):
 def test_a_full_folder_is_not_replaced(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine").write_text("mine")
-    with pytest.raises(FileExistsError, match="set already exists"), whole_folder(tmp_path / "set"):
+    with (
+        pytest.raises(FileExistsError, match="set already exists"),
+        atomic_folder(tmp_path / "set"),
+    ):
         pass
     assert (tmp_path / "set" / "mine").read_text() == "mine"
 
 
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "set").mkdir()
-    with whole_folder(tmp_path / "set") as folder:
+    with atomic_folder(tmp_path / "set") as folder:
         (folder / "part").write_text("whole")
     assert (tmp_path / "set" / "part").read_text() == "whole"

@@ -10,10 +10,11 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import dice as scipy_dice
 from torch.nn.functional import mse_loss
 
+from seghw.config import LOSS_NAMES
 from seghw.errors import BadInput
-from seghw.losses import LOSSES, combined_loss, dice_loss, gradient_balance, report_dice_loss
+from seghw.losses import combined_loss, dice_loss, gradient_balance, report_dice_loss
 
-DICE_LOSSES = pytest.mark.parametrize("loss", [report_dice_loss, dice_loss])
+DICE_LOSS_NAMES = pytest.mark.parametrize("loss", [report_dice_loss, dice_loss])
 
 
 def plane(*rows):
@@ -134,7 +135,7 @@ def test_report_dice_loss_is_listing_3_in_value_and_gradient(scale):
     )
 
 
-@DICE_LOSSES
+@DICE_LOSS_NAMES
 @pytest.mark.parametrize("requires_grad", [True, False])
 def test_inputs_are_left_as_they_are(loss, requires_grad):
     pred, target = noise(1, 2, 4, 4), noise(1, 2, 4, 4).requires_grad_(requires_grad)
@@ -195,7 +196,7 @@ def test_the_order_of_images_does_not_matter(pair, random):
 # Number formats, sizes and magnitudes
 
 
-@DICE_LOSSES
+@DICE_LOSS_NAMES
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("scale", [1, 250, 1e4])
 @pytest.mark.parametrize("side", [1, 64])
@@ -212,7 +213,7 @@ def test_empty_and_full_masks_in_any_format(loss, dtype, scale, side, mask):
     torch.testing.assert_close(pull.double(), wide, rtol=rtol, atol=rtol * wide.abs().max().item())
 
 
-@DICE_LOSSES
+@DICE_LOSS_NAMES
 def test_autocast_does_not_coarsen_the_sums(loss):
     pred, target = noise(2, 3, 64, 64), (noise(2, 3, 64, 64, seed=1) > 0.5).float()
     with torch.autocast("cpu", torch.bfloat16):
@@ -221,7 +222,7 @@ def test_autocast_does_not_coarsen_the_sums(loss):
     assert value.item() == pytest.approx(loss(pred, target).item(), rel=1e-6)
 
 
-@DICE_LOSSES
+@DICE_LOSS_NAMES
 def test_gradients_agree_with_finite_differences(loss):
     pred = noise(2, 2, 3, 3, dtype=torch.double).requires_grad_(True)
     target = (noise(2, 2, 3, 3, seed=1, dtype=torch.double) > 0.5).double()
@@ -229,7 +230,7 @@ def test_gradients_agree_with_finite_differences(loss):
     assert torch.autograd.gradcheck(lambda pred: loss(pred, target), pred)
 
 
-@DICE_LOSSES
+@DICE_LOSS_NAMES
 @pytest.mark.parametrize("shape", [(2, 3, 8, 4), (2, 1, 8, 8), (3, 8, 8)])
 def test_other_shapes_are_quoted(loss, shape):
     with pytest.raises(BadInput) as caught:
@@ -278,7 +279,7 @@ def test_terms_add_up_by_hand():
     assert terms.total.item() == pytest.approx(0.25 + 60 * 2 / 3)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", LOSS_NAMES)
 def test_only_the_terms_in_the_total_have_a_gradient(loss):
     pred = noise(2, 2, 4, 4).requires_grad_(True)
     target = (noise(2, 2, 4, 4, seed=1) > 0.5).float()

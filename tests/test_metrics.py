@@ -14,9 +14,9 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from seghw import metrics
-from seghw.boundary import boundary, components, inner_band, within
 from seghw.errors import BadInput
 from seghw.metrics import Counts, count, count_boundaries, count_components, iou, mean_score
+from seghw.metrics.boundary import boundary, components, inner_band, within
 
 NAN = np.nan
 PIXEL_SCORES = ("iou", "dice", "precision", "recall", "accuracy", "false_positive_area")

@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from seghw.errors import BadInput
-from seghw.model import ASPP, HEADS, MUNet, from_dlstudio
+from seghw.network import ASPP, HEADS, MUNet, from_dlstudio
 
 RATES = (2, 4, 6)
 MENDED = [head for head in HEADS if head != "report"]

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seghw import metrics, shapes
-from seghw.classes import class_specs
-from seghw.dataset import SegmentationSet
+from seghw import metrics
+from seghw.config import class_specs
+from seghw.data import shapes
+from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
-from seghw.prompting import (
+from seghw.sam.prompts import (
     ObjectScores,
     box_masks,
     find_objects,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seghw.paths import DATA
+from seghw.config import DATA
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 SPEED = " ".join(README.split("## Speed")[1].split("\n## ")[0].split())

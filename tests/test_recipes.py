@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from seghw.classes import COCO3, SHAPES5, class_specs
+from seghw.config import COCO3, CORRECTED, REPORT, SHAPES5, TrainConfig, class_specs
 from seghw.errors import BadInput
-from seghw.recipes import CORRECTED, REPORT, TrainConfig
 
 
 def test_values_and_bands_are_dlstudios():

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from seghw.dataset import batches
-from seghw.recipes import CORRECTED, TrainConfig
-from seghw.records import Records
-from seghw.runs import load_run, load_runs, run_folder
-from seghw.sources import open_split
-from seghw.sweep import best, grid
-from seghw.training import Training
+from seghw.config import CORRECTED, TrainConfig
+from seghw.data.dataset import batches
+from seghw.data.splits import open_split
+from seghw.results import Records
+from seghw.train.runs import best, load_run, load_runs, run_folder
+from seghw.train.sweep import grid
+from seghw.train.trainer import Training
 
 GROUPS = [
     (family, recipe, loss)

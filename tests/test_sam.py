@@ -9,20 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from seghw import sam, sam_checkpoint, sam_embeddings, sam_tiny_model, segmenter, shapes
+from seghw.data import shapes
 from seghw.errors import BadInput
-from seghw.sam import (
-    compare,
-    load_sam,
-    score_boxes,
-    score_clicks,
-    segment_boxes,
-    segment_everything,
-    segment_points,
-)
+from seghw.sam import compare as sam
+from seghw.sam import predictor as segmenter
+from seghw.sam import tiny as sam_tiny_model
+from seghw.sam.compare import score_boxes, score_clicks
+from seghw.sam.predictor import load_sam, segment_boxes, segment_everything, segment_points
+from seghw.sam.prompts import find_objects
 
 BOXES = np.array([[2, 3, 30, 28], [0, 0, 55, 39], [10, 10, 11, 12]])
-_NO_LIMIT = {"points_per_side": 6, "min_predicted_iou": -9, "min_stability": 0}
+_NO_LIMIT = {"points_per_side": 6, "pred_iou_thresh": -9, "stability_score_thresh": 0}
 POINTS = np.array([[[20, 10]], [[0, 39]], [[55, 0]], [[7, 31]]])
 
 
@@ -176,8 +173,7 @@ def opened(folder):
 def tiny():
     """SAM-tiny with random weights, whether or not trained ones are shipped."""
     model = sam_tiny_model.build()
-    embeddings = sam_embeddings.EmbeddingCache(model)
-    return sam.Segmenter("tiny", model, sam_tiny_model.processor(), embeddings)
+    return segmenter.Segmenter("tiny", model, sam_tiny_model.processor())
 
 
 # -- the same as transformers -------------------------------------------------------------------
@@ -244,9 +240,9 @@ def test_everything_is_what_the_pipeline_of_transformers_finds(blobs_folder, ima
         opened,
         image,
         points_per_side=6,
-        min_predicted_iou=limit,
-        min_stability=0.9,
-        max_box_iou=0.6,
+        pred_iou_thresh=limit,
+        stability_score_thresh=0.9,
+        box_nms_thresh=0.6,
     )
     generator = pipeline("mask-generation", model=str(blobs_folder), device="cpu")
     theirs = generator(
@@ -289,10 +285,10 @@ def test_the_same_call_gives_the_same_masks(sam_folder, image):
 
 def test_prompts_decoded_in_parts_are_prompts_decoded_at_once(tiny, image, monkeypatch):
     at_once = segment_points(tiny, image, POINTS)
-    everything = segment_everything(tiny, image, points_per_side=4, min_predicted_iou=-1)
+    everything = segment_everything(tiny, image, points_per_side=4, pred_iou_thresh=-1)
     monkeypatch.setattr(segmenter, "_PROMPTS_AT_ONCE", 3)
     np.testing.assert_array_equal(segment_points(tiny, image, POINTS).masks, at_once.masks)
-    in_parts = segment_everything(tiny, image, points_per_side=4, min_predicted_iou=-1)
+    in_parts = segment_everything(tiny, image, points_per_side=4, pred_iou_thresh=-1)
     np.testing.assert_array_equal(in_parts.masks, everything.masks)
 
 
@@ -314,7 +310,10 @@ def test_everything_is_distinct_and_sorted(blobs_folder, image):
     # Of two masks one pixel wide, whose boxes have no area, the IoU is 0 / 0.
     assert (box_iou(boxes, boxes).fill_diagonal_(0).nan_to_num_() <= 0.7).all()
     # No predicted IoU is above its highest, no stability above 1.
-    for limit in ({"min_predicted_iou": found.predicted_iou[0].item()}, {"min_stability": 1.0}):
+    for limit in (
+        {"pred_iou_thresh": found.predicted_iou[0].item()},
+        {"stability_score_thresh": 1.0},
+    ):
         none = segment_everything(opened, image, **(_NO_LIMIT | limit))
         assert none.masks.shape == (0, 40, 56)
 
@@ -408,18 +407,15 @@ def test_other_weights_never_meet_the_same_file(sam_folder, image, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_cache_stays_small(sam_folder, tmp_path, monkeypatch):
-    opened = load_sam(sam_folder, cache=tmp_path)
+def test_embeddings_in_memory_stay_few(sam_folder, monkeypatch):
+    opened = load_sam(sam_folder, cache=None)
     rng = np.random.default_rng(0)
     for _ in range(4):
         segment_boxes(opened, rng.integers(0, 256, (3, 8, 8), np.uint8), [[0, 0, 7, 7]])
-        size = next(tmp_path.iterdir()).stat().st_size
-        [*_, kept] = opened.embeddings._recent.values()
+        [*_, kept] = opened._recent.values()
         two_images = 2 * sum(tensor.nbytes for tensor in kept)
-        monkeypatch.setattr(sam_embeddings, "IN_MEMORY", two_images)
-        monkeypatch.setattr(sam_embeddings, "ON_DISK", 3 * size)
-    assert len(list(tmp_path.iterdir())) == 3
-    assert len(opened.embeddings._recent) == 2
+        monkeypatch.setattr(segmenter, "_EMBEDDING_BYTES", two_images)
+    assert len(opened._recent) == 2
 
 
 # -- opening ------------------------------------------------------------------------------------
@@ -430,21 +426,14 @@ def test_a_folder_is_called_by_its_name(opened, folder):
     assert not opened.model.training
 
 
-def test_without_weights_sam_tiny_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(sam_tiny_model, "FOLDER", tmp_path / "sam-tiny")
-    assert load_sam().name == "SAM-tiny, untrained: random weights"
-    tiny = sam_tiny_model.build(seed=3)
-    tiny.save_pretrained(sam_tiny_model.FOLDER)
-    sam_tiny_model.processor().save_pretrained(sam_tiny_model.FOLDER)
+def test_without_a_source_sam_tiny_is_opened():
     opened = load_sam()
-    assert opened.name == load_sam(sam_tiny_model.FOLDER).name == "SAM-tiny, trained here"
-    for name, weight in opened.model.state_dict().items():
-        torch.testing.assert_close(weight, tiny.state_dict()[name], rtol=0, atol=0)
-    assert opened.embeddings.folder is None
+    assert opened.name == load_sam(segmenter.SAM_TINY).name == "SAM-tiny, trained here"
+    assert opened.cache is None
 
 
 def test_a_missing_extra_is_named(monkeypatch):
-    monkeypatch.setattr(sam_checkpoint, "find_spec", lambda name: None)
+    monkeypatch.setattr(segmenter, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"pip install -e \.\[sam\]"):
         load_sam()
 
@@ -496,15 +485,10 @@ def test_a_failed_download_is_one_line(monkeypatch):
         load_sam("facebook/sam-vit-base", download=True)
 
 
-def test_an_original_checkpoint_is_recognised(tmp_path, monkeypatch):
+def test_a_file_is_not_a_folder(tmp_path):
     path = tmp_path / "sam_vit_b.pth"
     path.write_bytes(b"weights")
-    with pytest.raises(BadInput, match="none of the published"):
-        load_sam(path)
-    # SHA-256 of the seven bytes above.
-    digest = "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
-    monkeypatch.setitem(sam_checkpoint.PUBLISHED, digest, "facebook/sam-vit-base")
-    with pytest.raises(BadInput, match=r"original format.*'facebook/sam-vit-base'"):
+    with pytest.raises(BadInput, match=r"original checkpoints.*'facebook/sam-vit-base'"):
         load_sam(path)
 
 
@@ -588,53 +572,43 @@ def oracle(monkeypatch):
 
     monkeypatch.setattr(sam, "segment_boxes", boxes)
     monkeypatch.setattr(sam, "segment_points", points)
-    return sam.Segmenter("oracle", None, None, None)
+    return segmenter.Segmenter("oracle", None, None)
 
 
-def test_compare_scores_the_same_objects(oracle):
+def test_prompted_boxes_are_scored_object_by_object(oracle):
     data = shapes.generate(12, 4)
-    found = compare(oracle, data, data.masks)
-    assert found.ours.mean == 1
-    objects = found.objects
-    areas = objects.masks.sum((1, 2))
-    sides = objects.boxes[:, 2:] - objects.boxes[:, :2] + 1
-    np.testing.assert_allclose(found.sam.per_object, areas / sides.prod(1))
-    assert len(found.sam) == len(found.ours) == 12
+    found = sam.prompt_boxes(oracle, data)
+    assert found.inside(data.masks).mean == 1
+    areas = found.objects.masks.sum((1, 2))
+    sides = found.objects.boxes[:, 2:] - found.objects.boxes[:, :2] + 1
+    np.testing.assert_allclose(found.inside().per_object, areas / sides.prod(1))
+    assert len(found.inside()) == 12
     # All boxes, also of objects that cannot be told apart, are in the united planes.
     for i, boxes in enumerate(data.boxes):
         for c, x0, y0, x1, y1 in boxes:
-            assert found.sam_masks[i, c, y0 : y1 + 1, x0 : x1 + 1].all()
-    assert found.sam_masks[data.masks].all()
+            assert found.planes[i, c, y0 : y1 + 1, x0 : x1 + 1].all()
+    assert found.planes[data.masks].all()
 
 
 def test_what_lies_outside_the_box_counts_for_neither(oracle):
     data = shapes.generate(6, 4)
     everywhere = np.ones_like(data.masks)
-    found = compare(oracle, data, everywhere)
-    np.testing.assert_array_equal(found.ours.iou, found.sam.iou)
-    assert compare(oracle, data, ~everywhere).ours.mean == 0
+    found = sam.prompt_boxes(oracle, data)
+    np.testing.assert_array_equal(found.inside(everywhere).iou, found.inside().iou)
+    assert found.inside(~everywhere).mean == 0
 
 
-def test_compare_refuses_masks_of_another_set(oracle):
-    data = shapes.generate(2, 4)
-    with pytest.raises(BadInput, match=r"bool \(2, 5, 64, 64\), got bool \(1, 5, 64, 64\)"):
-        compare(oracle, data, data.masks[:1])
-    with pytest.raises(BadInput, match="got float64"):
-        compare(oracle, data, data.masks.astype(float))
-
-
-def test_compare_runs_on_a_real_segmenter(tiny):
+def test_boxes_are_scored_with_a_real_segmenter(tiny):
     data = shapes.generate(3, 4)
-    found = compare(tiny, data, data.masks)
-    assert 0 <= found.sam.mean <= 1
-    boxes = score_boxes(tiny, data)
-    assert len(boxes.per_object) == len(found.objects)
+    scores = score_boxes(tiny, data)
+    assert 0 <= scores.mean <= 1
+    assert len(scores.per_object) == len(find_objects(data))
 
 
 def test_score_boxes_counts_every_pixel(oracle):
     data = shapes.generate(12, 4)
     # The oracle paints nothing outside of the box, so both measures agree.
-    inside = compare(oracle, data, data.masks).sam
+    inside = sam.prompt_boxes(oracle, data).inside()
     np.testing.assert_array_equal(score_boxes(oracle, data).iou, inside.iou)
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from seghw.classes import class_specs
-from seghw.dataset import SegmentationSet
-from seghw.panels import paint
-from seghw.sam_figures import OF_NO_OBJECT, by_object, object_colours
+from seghw.config import class_specs
+from seghw.data.dataset import SegmentationSet
+from seghw.report.plots import paint
+from seghw.report.sam_figures import OF_NO_OBJECT, by_object, object_colours
 
 
 def test_our_masks_are_split_by_the_boxes_of_their_class():

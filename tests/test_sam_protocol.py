@@ -5,11 +5,12 @@ import csv
 import numpy as np
 import pytest
 
-from seghw import automatic, sam, shapes
-from seghw.__main__ import main
-from seghw.prompting import find_objects
-from seghw.sam_protocol import Row, SamComparison, interval_text, sample, tables, write_rows
-from seghw.segmenter import Segmenter, Segments
+from seghw.cli import main
+from seghw.data import shapes
+from seghw.sam import compare as sam
+from seghw.sam.compare import Row, SamComparison, interval_text, sample, tables, write_rows
+from seghw.sam.predictor import Segmenter, Segments
+from seghw.sam.prompts import find_objects
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,9 @@ def comparison(data, monkeypatch):
 
     monkeypatch.setattr(sam, "segment_boxes", boxes)
     monkeypatch.setattr(sam, "segment_points", points)
-    monkeypatch.setattr(automatic, "segment_everything", everything)
+    monkeypatch.setattr(sam, "segment_everything", everything)
     ours = {"report": np.zeros_like(data.masks), "corrected": data.masks}
-    oracle = Segmenter("oracle", None, None, None)
+    oracle = Segmenter("oracle", None, None)
     return SamComparison(oracle, data, ours, sample(data))
 
 
@@ -143,7 +144,7 @@ def test_tables_and_csv_hold_every_number(tmp_path):
 
 
 def test_the_command_states_the_protocol_before_the_numbers(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("seghw.sam_protocol.sample", lambda data: np.arange(2))
+    monkeypatch.setattr("seghw.sam.compare.sample", lambda data: np.arange(2))
     out = tmp_path / "sam.csv"
     assert main(["sam", "--profile", "laptop", "--out", str(out)]) == 0
     printed = capsys.readouterr().out

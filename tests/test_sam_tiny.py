@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from seghw import sam_tiny, sam_tiny_data, sam_tiny_model, sam_tiny_training, shapes
-from seghw.dataset import SegmentationSet
+from seghw.data import shapes
+from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
-from seghw.prompting import find_objects
-from seghw.sam import load_sam, segment_boxes
-from seghw.sam_tiny_data import Batch, Pool, normalise
-from seghw.sam_tiny_training import Training, mask_loss, objective
+from seghw.sam import tiny as sam_tiny
+from seghw.sam import tiny as sam_tiny_model
+from seghw.sam import train_tiny as sam_tiny_data
+from seghw.sam import train_tiny as sam_tiny_training
+from seghw.sam.predictor import load_sam, segment_boxes
+from seghw.sam.prompts import find_objects
+from seghw.sam.tiny import Batch, Pool, mask_loss, normalise, objective
+from seghw.train.trainer import Training
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +102,7 @@ def test_half_of_the_batches_are_mirrored(pool):
 
 
 def test_the_seeds_are_those_of_the_network():
-    from seghw.sources import SPLITS
+    from seghw.config import SPLITS
 
     assert {split: i for i, split in enumerate(SPLITS)} == sam_tiny_data.SEEDS
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seghw.scene_shapes import (
-    Group,
+from seghw.claims.measures import Group
+from seghw.data.scenes.outlines import (
     any_colour,
     bounds,
     box,
@@ -19,7 +19,7 @@ from seghw.scene_shapes import (
     smooth,
     transform,
 )
-from seghw.scene_things import DISTRACTORS, WANTED, blank
+from seghw.data.scenes.things import DISTRACTORS, WANTED, blank
 
 RED = (200, 40, 60)
 

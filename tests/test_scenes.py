@@ -13,14 +13,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from seghw import coco as seghw_coco
-from seghw import scene_layout
+from seghw.claims.measures import Group
+from seghw.data import coco as seghw_coco
+from seghw.data.dataset import tight_box
+from seghw.data.scenes import layout as scene_layout
+from seghw.data.scenes.canvas import SCALE, Canvas
+from seghw.data.scenes.draw import draw_scenes
+from seghw.data.scenes.layout import draw_scene
+from seghw.data.scenes.outlines import box, ellipse
+from seghw.data.scenes.things import DISTRACTORS, WANTED
 from seghw.errors import BadInput
-from seghw.scene_canvas import SCALE, Canvas
-from seghw.scene_layout import draw_scene
-from seghw.scene_shapes import Group, box, ellipse
-from seghw.scene_things import DISTRACTORS, WANTED
-from seghw.scenes import draw_scenes
 
 COUNT, SEED = 240, 7
 WANTED_IDS = {kind.id for kind in WANTED}
@@ -100,8 +102,8 @@ def test_the_canvas_gives_each_owner_the_pixels_it_painted():
     canvas.paint([Group([box(-30, 60, 130, 66)], (0, 0, 60))])
     first, second = (canvas.coverage(owner) > 128 for owner in (1, 2))
     # The outline lies round the shapes, 3 pixels wide; PIL's polygons include their last pixel.
-    assert seghw_coco.tight_box(first) == pytest.approx((17, 7, 92, 52), abs=1)
-    assert seghw_coco.tight_box(second) == pytest.approx((37, 27, 62, 79), abs=1)
+    assert tight_box(first) == pytest.approx((17, 7, 92, 52), abs=1)
+    assert tight_box(second) == pytest.approx((37, 27, 62, 79), abs=1)
     assert not (first & second).any()
     assert not second[58:68].any()
     assert second[69:].any()
@@ -154,7 +156,7 @@ def test_large_objects_qualify_before_something_hides_up_to_a_sixth(monkeypatch)
     hidden = [1 - seen.sum() / mask.sum() for seen, mask in zip(visible, whole, strict=True)]
     assert 0.15 < np.mean(np.array(hidden) > 0) < 0.4
     assert 0.02 < max(hidden) < 1 / 6
-    boxes = [seghw_coco.tight_box(mask) for mask in whole if mask.mean() > 0.25]
+    boxes = [tight_box(mask) for mask in whole if mask.mean() > 0.25]
     assert len(boxes) > 20
     assert min(min(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes) > 205
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seghw.classes import SHAPES5
+from seghw.config import SHAPES5
+from seghw.data.shapes import generate
 from seghw.errors import BadInput
-from seghw.shapes import generate
 
 
 @pytest.fixture(scope="module")

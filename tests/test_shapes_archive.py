@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seghw import shapes_archive
-from seghw.__main__ import main
-from seghw.classes import COCO3, SHAPES5, class_specs
-from seghw.dataset import SegmentationSet
+from seghw.cli import main
+from seghw.config import COCO3, SHAPES5, class_specs
+from seghw.data import purdue as shapes_archive
+from seghw.data.dataset import SegmentationSet
+from seghw.data.purdue import read_archive, write_archive
+from seghw.data.shapes import generate
 from seghw.errors import BadInput
-from seghw.shapes import generate, read_archive, write_archive
 
 LABEL_MAP = {"rectangle": 50, "triangle": 100, "disk": 150, "oval": 200, "star": 250}
 

@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import pytest
 
-from seghw import shapes, sources
-from seghw.classes import COCO3, class_specs
-from seghw.dataset import SegmentationSet
+from seghw.config import COCO3, DATASETS, SPLITS, TrainConfig, class_specs
+from seghw.data import shapes
+from seghw.data import splits as sources
+from seghw.data.dataset import SegmentationSet
+from seghw.data.splits import default_dataset, describe_data, digest, open_split, split_real
 from seghw.errors import BadInput
-from seghw.recipes import DATASETS, TrainConfig
-from seghw.sources import SPLITS, default_dataset, describe_data, digest, open_split, split_real
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_an_unknown_split(home):
 
 
 def test_drawn_scenes_are_drawn_once(home, monkeypatch):
-    from seghw import scenes
+    from seghw.data.scenes import draw as scenes
 
     first = open_split(config("scenes3"), "test")
     monkeypatch.setattr(scenes, "draw_scenes", None)

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from filelock import FileLock
 
-from seghw import sweep
-from seghw import train as train_module
+from seghw.config import TrainConfig
 from seghw.errors import BadInput
-from seghw.recipes import TrainConfig
-from seghw.runs import load_run, run_folder
-from seghw.sweep import best, best_setting, by_setting, grid, outcome_table, run_sweep, worst
+from seghw.train import sweep
+from seghw.train import trainer as train_module
+from seghw.train.runs import best, best_setting, by_setting, load_run, run_folder, worst
+from seghw.train.sweep import grid, outcome_table, run_sweep
 
 TWO = [
     TrainConfig("shapes5", r, "mse", 1e-3, profile="smoke", epochs=1)

@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from seghw.runs import load_runs
-from seghw.sweep import grid
+from seghw.train.runs import load_runs
+from seghw.train.sweep import grid
 
 KILLS = int(os.environ.get("SEGHW_KILLS", "3"))
 SEEDS = 1 + KILLS // 2  # work enough to be killed in

@@ -14,15 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from seghw import shapes
-from seghw.classes import COCO3
-from seghw.dataset import SegmentationSet
+from seghw.config import COCO3, CORRECTED, RECIPES, SMOKE, TrainConfig
+from seghw.data import shapes
+from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.losses import dice_loss
-from seghw.recipes import CORRECTED, RECIPES, SMOKE, TrainConfig
-from seghw.runs import load_run, load_runs, write_weights
-from seghw.train import record_failure, train
-from seghw.training import Training
+from seghw.train import build_network
+from seghw.train.runs import load_run, load_runs, write_weights
+from seghw.train.trainer import Training, record_failure, train
 
 CONFIG = TrainConfig("shapes5", "corrected", "mse_dice", 3e-3, 20.0, profile="smoke")
 
@@ -50,7 +49,7 @@ def test_history_has_a_row_a_step_and_its_terms_add_up(smoke_run):
 
 def test_history_has_the_pull_of_both_terms(smoke_run, tmp_path, monkeypatch):
     """Norms of the gradients at the output, by hand for the MSE: 2 |output - target| / size."""
-    monkeypatch.setattr("seghw.training.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
+    monkeypatch.setattr("seghw.train.trainer.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
     run = train(replace(CONFIG, epochs=1), runs=tmp_path, progress=False)
     size = 8 * 5 * 64 * 64
     assert run.history["mse_gradient"] == pytest.approx(
@@ -65,29 +64,29 @@ def test_training_lowers_the_loss(smoke_run):
 
 def test_the_first_iteration_by_hand(tmp_path, monkeypatch):
     """The first logged loss is that of a fresh network on the first batch."""
-    monkeypatch.setattr("seghw.training.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
+    monkeypatch.setattr("seghw.train.trainer.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
     run = train(CONFIG, runs=tmp_path, progress=False)
     data = shapes.generate(64, 0)
     order = np.random.SeedSequence([0, 0]).generate_state(1)[0]
     first = np.random.default_rng(int(order)).permutation(64)[:8]
     torch.manual_seed(0)
-    output = CONFIG.network()(torch.from_numpy(data.images[first]).float() / 127.5 - 1)
+    output = build_network(CONFIG)(torch.from_numpy(data.images[first]).float() / 127.5 - 1)
     target = torch.from_numpy(data.masks[first]).float()
     expected = (output - target).square().mean() + 20 * dice_loss(output, target)
     assert run.history["loss"][0] == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_a_finished_run_is_not_trained_again(smoke_run, monkeypatch):
-    monkeypatch.setattr("seghw.training.Training.run", pytest.fail)
+    monkeypatch.setattr("seghw.train.trainer.Training.run", pytest.fail)
     assert train(smoke_run.config, runs=smoke_run.folder.parents[1]).record == smoke_run.record
 
 
 def test_the_saved_weights_score_as_recorded(smoke_run):
     """Half precision on disk moves no score by more than 0.005."""
-    from seghw.evaluate import evaluate
-    from seghw.sources import open_split
+    from seghw.data.splits import open_split
+    from seghw.results import evaluate_run
 
-    found = evaluate(smoke_run, open_split(smoke_run.config, "validation"))
+    found = evaluate_run(smoke_run, open_split(smoke_run.config, "validation"))
     assert found.iou == pytest.approx(smoke_run.score, abs=0.005)
 
 
@@ -160,7 +159,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
     folder = tmp_path / "killed" / "smoke" / config.run_id
     code = (
         "import torch; torch.set_num_threads(1)\n"
-        "from seghw.recipes import TrainConfig; from seghw.train import train\n"
+        "from seghw.config import TrainConfig; from seghw.train import train\n"
         f"train(TrainConfig(**{config.to_dict()!r}), runs={str(tmp_path / 'killed')!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -204,7 +203,7 @@ def test_missing_weights_are_named(smoke_run, tmp_path):
 def test_weights_on_disk_keep_what_half_precision_cannot_hold(tmp_path):
     """Fed with 0..255, a network's running variances pass half precision's 65,504."""
     torch.manual_seed(0)
-    model = CONFIG.network()
+    model = build_network(CONFIG)
     model.down_norm_outer.running_var.fill_(1e6)
     write_weights(tmp_path, model)
     on_disk = load_file(tmp_path / "model.safetensors")

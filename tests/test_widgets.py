@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from seghw import widgets
-from seghw.segmenter import Segments
+from seghw.sam.predictor import Segments
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def asked(monkeypatch):
         half[..., : image.shape[2] // 2] = True
         return Segments(half, np.array([0.75], np.float32))
 
-    monkeypatch.setattr("seghw.sam.segment_points", answer)
-    monkeypatch.setattr("seghw.sam.segment_boxes", answer)
+    monkeypatch.setattr("seghw.widgets.explorers.segment_points", answer)
+    monkeypatch.setattr("seghw.widgets.explorers.segment_boxes", answer)
     return prompts
 
 

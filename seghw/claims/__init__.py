@@ -1,0 +1,7 @@
+"""Every sentence that the report asserts, with the measurement that it stands or falls by."""
+
+from seghw.claims.claims import CLAIMS, check_claims
+from seghw.claims.sam import sam_effects
+from seghw.claims.table import claims_table
+
+__all__ = ["CLAIMS", "check_claims", "claims_table", "sam_effects"]

@@ -1,0 +1,343 @@
+"""The command line: ``python -m seghw data|train|sweep|evaluate|claims|sam|figures``.
+
+Every command is a thin call into the package, imported when it is used, so that ``--help`` is
+quick. Bad input ends with one line and exit status 2, as argparse's own errors do.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from seghw.config import (
+    COEFFICIENTS,
+    DATA,
+    DATASETS,
+    FIGURES,
+    LOSS_NAMES,
+    PROFILES,
+    RECIPES,
+    RUNS,
+    SPLITS,
+    TrainConfig,
+)
+from seghw.errors import BadInput, whole_number
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except (BadInput, OSError) as error:
+        print(f"seghw: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("seghw: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m seghw", description=__doc__.split("\n")[0])
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_data(verbs.add_parser("data", help="draw, read or write data sets"))
+    _add_train(verbs.add_parser("train", help="train one run"))
+    _add_sweep(verbs.add_parser("sweep", help="train the report's grid, resumably"))
+    _add_evaluate(verbs.add_parser("evaluate", help="score a run and draw its panels"))
+    _add_claims(verbs.add_parser("claims", help="each sentence of the report, measured"))
+    _add_sam(verbs.add_parser("sam", help="a promptable segmenter and our network, compared"))
+    _add_figures(verbs.add_parser("figures", help="draw the report's figures from the records"))
+    return parser
+
+
+# -- data -------------------------------------------------------------------------------------
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(required=True, metavar="SET")
+
+    shapes = kinds.add_parser("shapes", help="draw a PurdueShapes5 look-alike")
+    shapes.add_argument("--count", type=int, default=1000)
+    shapes.add_argument("--seed", type=int, default=0)
+    shapes.add_argument("--size", type=int, default=64)
+    shapes.add_argument("--out", type=Path, required=True)
+    shapes.set_defaults(run=_data_shapes)
+
+    scenes = kinds.add_parser("scenes", help="draw pizzas, cats and buses in COCO's format")
+    scenes.add_argument("--count", type=int, default=1000)
+    scenes.add_argument("--seed", type=int, default=0)
+    scenes.add_argument("--out", type=Path, required=True)
+    scenes.set_defaults(run=_data_scenes)
+
+    coco = kinds.add_parser("coco", help="build the pizza/cat/bus set from COCO annotations")
+    coco.add_argument("--annotations", type=Path, help="an instances_*.json")
+    coco.add_argument("--images", type=Path, help="folder with the images, or with train2017/ ...")
+    coco.add_argument("--download", type=Path, metavar="DIR", help="fetch the wanted images first")
+    coco.add_argument("--split", choices=("train2017", "val2017"), default="train2017")
+    coco.add_argument("--classes", nargs="+", default=["pizza", "cat", "bus"])
+    coco.add_argument("--size", type=int, default=256)
+    coco.add_argument("--min-box", type=int, default=200, help="least side of the box in pixels")
+    coco.add_argument("--instances", choices=("single", "any"), default="single")
+    coco.add_argument("--out", type=Path, default=DATA / "coco3")
+    coco.set_defaults(run=_data_coco)
+
+    export = kinds.add_parser("export-dlstudio", help="write drawn shapes as the course's archive")
+    export.add_argument("--count", type=int, default=10_000)
+    export.add_argument("--seed", type=int, default=0)
+    export.add_argument("out", type=Path, metavar="OUT.gz")
+    export.set_defaults(run=_data_export)
+
+
+def _data_shapes(args: argparse.Namespace) -> None:
+    from seghw.data import shapes
+
+    _save(shapes.generate(args.count, args.seed, args.size), args.out)
+
+
+def _data_scenes(args: argparse.Namespace) -> None:
+    from seghw.data.scenes import draw_scenes
+
+    print(f"annotations: {draw_scenes(args.out, args.count, args.seed)}")
+
+
+def _data_coco(args: argparse.Namespace) -> None:
+    from seghw.data import coco
+    from seghw.data.download import fetch_annotations, fetch_images
+
+    rule = (args.classes, args.min_box, args.instances)
+    annotations, images = args.annotations, args.images
+    if args.download:
+        annotations, images = fetch_annotations(args.download, args.split), args.download
+    if not annotations or not images:
+        raise BadInput("data coco needs --annotations and --images, or --download DIR")
+    chosen = coco.select(annotations, *rule)
+    if args.download:
+        sizes = {Path(image.file_name).name: image.size for image in chosen}
+        fetch_images(args.download, args.split, sizes)
+    made = coco.rasterise(chosen, images, args.classes, args.size, f"COCO ({annotations.name})")
+    _save(made.data, args.out)
+    coco.write_manifest(args.out / "manifest.csv", made.kept)
+
+
+def _data_export(args: argparse.Namespace) -> None:
+    from seghw.data import purdue, shapes
+
+    purdue.write_archive(shapes.generate(args.count, args.seed), args.out)
+    print(f"{args.count} images in DLStudio's format: {args.out}")
+
+
+def _save(data, folder: Path) -> None:
+    data.save(folder)
+    present = data.masks.any(axis=(2, 3)).sum(axis=0)
+    per_class = ", ".join(f"{n} {spec.name}" for n, spec in zip(present, data.classes, strict=True))
+    height, width = data.images.shape[2:]
+    print(f"{len(data)} images of {height} x {width} ({per_class}): {folder}")
+
+
+# -- train and sweep --------------------------------------------------------------------------
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", choices=DATASETS, help="default: purdue5 if there, or shapes5")
+    parser.add_argument("--data", type=Path, help="a set made by `data ...`, split 70/15/15")
+    parser.add_argument("--recipe", choices=RECIPES, default="corrected")
+    parser.add_argument("--loss", choices=LOSS_NAMES, default="mse_dice")
+    parser.add_argument("--coefficient", type=float, help="weight of the Dice term in mse_dice")
+    parser.add_argument("--learning-rate", type=float, help="default: the recipe's middle one")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--profile", choices=PROFILES, default="laptop")
+    parser.add_argument("--epochs", type=int, help="default: the profile's")
+    parser.add_argument("--augment", action="store_true", help="flip and scale the images")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where the record goes")
+    parser.set_defaults(run=_train)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from seghw.data.dataset import SegmentationSet
+    from seghw.data.splits import default_dataset, describe_data, split_real
+    from seghw.train import train
+
+    rates = RECIPES[args.recipe].learning_rates
+    config = TrainConfig(
+        args.dataset or default_dataset("shapes"),
+        args.recipe,
+        args.loss,
+        rates[len(rates) // 2] if args.learning_rate is None else args.learning_rate,
+        args.coefficient,
+        args.seed,
+        args.profile,
+        args.epochs,
+        augment=args.augment,
+    )
+    sets = None
+    if args.data:
+        data = SegmentationSet.load(args.data)
+        sets = split_real(data, "train"), split_real(data, "validation")
+    print(f"own set: {args.data}" if args.data else describe_data(config.dataset))
+    run = train(config, sets, runs=args.runs)
+    if run.status == "diverged":
+        raise BadInput(run.record["error"])
+    print(f"validation mean IoU {run.score:.3f}: {run.folder}")
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", choices=DATASETS, action="append")
+    parser.add_argument("--recipe", choices=RECIPES, action="append")
+    parser.add_argument("--profile", choices=PROFILES, default="laptop")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    parser.add_argument(
+        "--coefficients",
+        choices=COEFFICIENTS,
+        default="section3",
+        help="which of the report's two lists",
+    )
+    parser.add_argument(
+        "--ablation",
+        action="store_true",
+        help="instead of the grid, the best laptop runs on the shapes without the network's parts",
+    )
+    parser.add_argument("--jobs", type=int, help="runs side by side, default one per core")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that trains them")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where the records go")
+    parser.set_defaults(run=_sweep)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    if whole_number("--seeds", args.seeds, 1) > 1000:
+        raise BadInput(f"--seeds {args.seeds} is more than a sweep of 1000 seeds; give fewer")
+    from seghw.claims.ablation import ablation
+    from seghw.data.splits import default_dataset, describe_data
+    from seghw.train import grid, run_sweep
+    from seghw.train.sweep import dask_cluster, outcome_table
+
+    datasets = args.dataset or [default_dataset(family) for family in ("shapes", "coco")]
+    configs = (
+        ablation(range(args.seeds), args.profile)
+        if args.ablation
+        else [
+            config
+            for seed in range(args.seeds)  # outermost, so that what is there is comparable early
+            for dataset in datasets
+            for recipe in args.recipe or RECIPES
+            for config in grid(
+                dataset, recipe, profile=args.profile, seeds=[seed], variant=args.coefficients
+            )
+        ]
+    )
+    print(*map(describe_data, datasets), sep="\n")
+    executor = dask_cluster(args.scheduler) if args.scheduler else None
+    outcomes = run_sweep(configs, executor=executor, jobs=args.jobs, runs=args.runs.resolve())
+    print(outcome_table(outcomes))
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+# -- what is made of the records --------------------------------------------------------------
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="a folder with a run.json")
+    parser.add_argument("--data", type=Path, help="a set made by `data ...`")
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--panels", type=int, default=3, help="how many images to draw")
+    parser.add_argument("--out", type=Path, help="default: a folder inside the run's")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from seghw.data.dataset import SegmentationSet
+    from seghw.data.splits import describe_data, open_split, split_real
+    from seghw.report.figures import evaluation_panels
+    from seghw.results import evaluate_run
+    from seghw.train import load_run
+
+    run = load_run(args.run_folder)
+    if args.data:
+        data = split_real(SegmentationSet.load(args.data), args.split)
+    else:
+        data = open_split(run.config, args.split)
+        print(describe_data(run.config.dataset))
+    found = evaluate_run(run, data)
+    out = args.out or run.folder / f"evaluation-{args.split}"
+    found.write_table(out / "images.csv")
+    evaluation_panels(found, out, args.panels)
+    print(f"mean IoU {found.iou:.3f} on {len(data)} images of {data.name}: {out}")
+
+
+def _add_records(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--profile", choices=PROFILES, help="default: full if trained, else laptop")
+    parser.add_argument(
+        "--sam", metavar="MODEL", help="a folder, or a Hugging Face id, fetched if it is not here"
+    )
+
+
+def _records(args: argparse.Namespace):
+    from seghw.results import Records
+
+    return Records(args.runs, args.profile, args.sam)
+
+
+def _add_claims(parser: argparse.ArgumentParser) -> None:
+    _add_records(parser)
+    parser.add_argument("--markdown", action="store_true")
+    parser.set_defaults(run=_claims)
+
+
+def _claims(args: argparse.Namespace) -> None:
+    from importlib.util import find_spec
+
+    from seghw.claims import check_claims, claims_table, sam_effects
+
+    records = _records(args)
+    if not records.all_runs:
+        raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
+    # Without transformers the sentences about SAM stay open, unless a SAM was asked for.
+    can_segment = args.sam or find_spec("transformers")
+    results = check_claims(records, sam_effects(records) if can_segment else ())
+    print(claims_table(results, markdown=args.markdown))
+
+
+def _add_sam(parser: argparse.ArgumentParser) -> None:
+    _add_records(parser)
+    parser.add_argument("--out", type=Path, metavar="CSV", help="also write every number there")
+    parser.set_defaults(run=_sam)
+
+
+def _sam(args: argparse.Namespace) -> None:
+    from seghw.config import DRAWN
+    from seghw.sam import compare
+
+    records = _records(args)
+    name = records.segmenter.name  # opened first: without it there is nothing to compare
+    print(compare.__doc__)
+    rows = {}
+    for family in DRAWN:
+        found = records.sam_comparison(family)
+        rows[found.data.name] = list(found.rows())
+        print(f"{name} and our network on {len(found.data)} images of {found.data.name}\n")
+        for protocol, table in compare.tables(rows[found.data.name]).items():
+            print(f"{protocol}\n\n{table}\n")
+    if args.out:
+        compare.write_rows(rows, name, args.out)
+        print(args.out)
+
+
+def _add_figures(parser: argparse.ArgumentParser) -> None:
+    _add_records(parser)
+    parser.add_argument("--only", help="numbers and ranges, such as 17-19,45")
+    parser.add_argument("--out", type=Path, default=FIGURES)
+    parser.set_defaults(run=_figures)
+
+
+def _figures(args: argparse.Namespace) -> None:
+    from seghw.report.figures import make_figures
+
+    records = _records(args)
+    print(*(records.describe_data(family) for family in ("shapes", "coco")), sep="\n")
+    made = make_figures(args.only, out=args.out, records=records)
+    print(f"{sum(path.suffix == '.png' for path in made)} figures: {args.out}")

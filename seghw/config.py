@@ -1,0 +1,280 @@
+"""What defines a run: the classes of a data set, a recipe, a profile, and their settings.
+
+The recipe ``report`` is the report, faithfully; ``corrected`` is the same network, data and
+losses with each diagnosed fault mended. A ``TrainConfig`` adds the data set, the loss, its
+hyperparameters and the seed, and is all that a run depends on.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seghw.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: The checkout. ``SEGHW_HOME`` moves it, for a package that is installed away from its checkout.
+ROOT = Path(os.environ.get("SEGHW_HOME", Path(__file__).resolve().parent.parent))
+#: Data sets, drawn or brought, and the run records.
+DATA = ROOT / "data"
+#: Generated sets and other things that can be made again; never committed.
+CACHE = DATA / "cache"
+#: Run records: ``<profile>/<run id>/``.
+RUNS = DATA / "runs"
+#: Numbered figures: ``report/``, ``corrected/``, ``beyond/``.
+FIGURES = ROOT / "figures"
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """One class of a data set."""
+
+    name: str  # as the annotations spell it
+    value: int  # its mask value in the report's coding: 50, 100, ...
+    band: tuple[float, float]  # open interval of outputs that Listing 4 decodes as this class
+    colour: tuple[int, int, int]  # RGB, 0..255, told apart by colour-blind readers
+
+
+# Okabe and Ito's palette ("Color Universal Design", 2008), without its black and grey.
+PALETTE = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+)
+
+# The bands are DLStudio's; neighbours overlap (65..85, 115..135, ...) and the last is open.
+_BANDS = ((25, 85), (65, 135), (115, 185), (165, 230), (210, math.inf))
+
+
+def class_specs(names: Sequence[str]) -> tuple[ClassSpec, ...]:
+    """Specs for ``names`` in order: values 50, 100, ..., DLStudio's bands, distinct colours."""
+    return tuple(
+        ClassSpec(
+            name,
+            value=50 * (i + 1),
+            # Beyond DLStudio's five, a band keeps the width of its middle ones.
+            band=_BANDS[i] if i < len(_BANDS) else (50 * i + 15, 50 * i + 85),
+            colour=PALETTE[i % len(PALETTE)],
+        )
+        for i, name in enumerate(names)
+    )
+
+
+SHAPES5 = class_specs(("rectangle", "triangle", "disk", "oval", "star"))
+COCO3 = class_specs(("pizza", "cat", "bus"))
+
+#: Data sets by the name that begins a run's id; the first of each family needs no download.
+DATASETS = {
+    "shapes5": SHAPES5,  # drawn look-alike of PurdueShapes5MultiObject
+    "purdue5": SHAPES5,  # the course's official archive
+    "scenes3": COCO3,  # drawn pizzas, cats and buses in COCO's format
+    "coco3": COCO3,  # real COCO images
+}
+#: The data set of each family that needs no download.
+DRAWN = {"shapes": "shapes5", "coco": "scenes3"}
+#: Parts of a data set: training images train, validation images choose, test images judge.
+SPLITS = ("train", "validation", "test")
+#: What may be minimised, and what it is called.
+LOSS_NAMES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
+#: Coefficients of the Dice term by variant and family: the report's section 3, which its figures
+#: show, and its section 2, which says otherwise.
+COEFFICIENTS = {
+    "section3": {"shapes": (20, 40, 60), "coco": (60, 80, 100)},
+    "section2": {"shapes": (50, 80, 100), "coco": (50, 80, 100)},
+}
+
+
+def family_of(dataset: str) -> str:
+    """``"shapes"`` or ``"coco"``: which of the report's two sets a data set is or stands for."""
+    return "shapes" if DATASETS[dataset] is SHAPES5 else "coco"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How images become inputs, masks targets, and outputs masks again.
+
+    Its Dice loss is ``losses.DICE_LOSSES[recipe.name]``.
+    """
+
+    name: str
+    head: str  # of the network: which pixels it can paint
+    valued_masks: bool  # targets are mask x class value, not mask
+    raw_shapes: bool  # shapes enter as 0..255; everything else enters as -1..1
+    threshold: float | None  # of the decoding; None decodes by the value bands of Listing 4
+    optimiser: str  # "sgd" (momentum 0.9) or "adamw" (cosine decay after a short warm-up)
+    batch_size: int
+    learning_rates: tuple[float, ...]  # of the grid
+
+    def inputs(self, images: np.ndarray, dataset: str) -> "Tensor":
+        """uint8 (N, 3, H, W) to what the network is fed, float32 of the same shape."""
+        import torch
+
+        x = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
+        return x if self.raw_shapes and family_of(dataset) == "shapes" else x / 127.5 - 1
+
+    def targets(self, masks: np.ndarray, classes: tuple[ClassSpec, ...]) -> "Tensor":
+        """bool (N, C, H, W) to what the network is to regress, float32 of the same shape."""
+        import torch
+
+        target = torch.from_numpy(np.ascontiguousarray(masks, dtype=np.float32))
+        values = torch.tensor([float(c.value) for c in classes])[:, None, None]
+        return target * values if self.valued_masks else target
+
+    def decode(self, output: "Tensor", classes: tuple[ClassSpec, ...]) -> "Tensor":
+        """The network's output, float (N, C, H, W), to bool masks of the same shape.
+
+        Bands are open intervals, as in Listing 4; neighbouring bands overlap, but each plane is
+        held against its own class's band only.
+        """
+        if self.threshold is not None:
+            return output > self.threshold
+        low, high = output.new_tensor([c.band for c in classes]).T[..., None, None]
+        return (output > low) & (output < high)
+
+
+REPORT = Recipe(
+    name="report",
+    head="report",
+    valued_masks=True,
+    raw_shapes=True,
+    threshold=None,
+    optimiser="sgd",
+    batch_size=4,
+    learning_rates=(1e-3, 1e-4, 1e-5),
+)
+CORRECTED = Recipe(
+    name="corrected",
+    head="dense",
+    valued_masks=False,
+    raw_shapes=False,
+    threshold=0.5,
+    optimiser="adamw",
+    batch_size=8,
+    learning_rates=(4e-3,),
+)
+RECIPES = {recipe.name: recipe for recipe in (REPORT, CORRECTED)}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is computed."""
+
+    name: str
+    width: int  # of the network
+    depth: int  # of the network
+    scene_size: int  # side of the scenes and COCO images; the shapes are 64 always
+    train_count: int  # images, likewise below; a smaller real set gives what it has
+    validation_count: int
+    test_count: int
+    report_epochs: int  # the report trained for 6
+    corrected_epochs: int  # its learning rate falls to zero over them
+    log_every: int  # iterations averaged into one row of the history
+
+    def epochs(self, recipe: str) -> int:
+        """How long a run of ``recipe`` trains."""
+        return self.report_epochs if recipe == "report" else self.corrected_epochs
+
+
+SMOKE = Profile("smoke", 8, 4, 64, 64, 32, 32, 2, 2, 4)
+LAPTOP = Profile("laptop", 16, 4, 64, 4000, 300, 500, 6, 10, 50)
+FULL = Profile("full", 64, 16, 256, 10_000, 500, 1000, 6, 6, 500)
+PROFILES = {profile.name: profile for profile in (SMOKE, LAPTOP, FULL)}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a run depends on."""
+
+    dataset: str  # key of DATASETS
+    recipe: str  # key of RECIPES
+    loss: str  # key of LOSS_NAMES
+    learning_rate: float
+    coefficient: float | None = None  # weight of the Dice term; None unless loss is "mse_dice"
+    seed: int = 0  # of the initial weights and the order of the images
+    profile: str = "laptop"  # key of PROFILES
+    epochs: int | None = None  # None trains as long as the profile says
+    aspp_rates: tuple[int, ...] | None = (2, 4, 6)
+    skip_connections: bool = True
+    copy_across: bool = True
+    head: str | None = None  # None is the recipe's
+    augment: bool = False  # flip and scale the training images at random
+
+    def __post_init__(self) -> None:
+        for field, known in (
+            ("dataset", DATASETS),
+            ("recipe", RECIPES),
+            ("loss", LOSS_NAMES),
+            ("profile", PROFILES),
+        ):
+            if getattr(self, field) not in known:
+                raise BadInput(f"{field} {getattr(self, field)!r} is not one of {tuple(known)}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise BadInput(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.epochs is not None and self.epochs < 1:
+            raise BadInput(f"epochs must be at least 1, got {self.epochs}")
+        if not 0 <= self.seed < 2**63:
+            raise BadInput(f"seed must lie between 0 and 2^63 - 1, got {self.seed}")
+        if (self.coefficient is not None) != (self.loss == "mse_dice"):
+            raise BadInput(
+                f"loss {self.loss!r} with coefficient {self.coefficient}: "
+                "give a coefficient with mse_dice, and only there"
+            )
+        if self.coefficient is not None and not 0 <= self.coefficient < math.inf:
+            raise BadInput(f"coefficient must be finite and not negative, got {self.coefficient}")
+
+    @property
+    def run_id(self) -> str:
+        """A readable name: two configurations of one profile differ in it."""
+        parts = [self.dataset, self.recipe, self.loss, f"lr{_exact(self.learning_rate, '.0e')}"]
+        if self.coefficient is not None:
+            parts.append(f"lambda{_exact(self.coefficient, 'g')}")
+        if self.aspp_rates != (2, 4, 6):
+            rates = "none" if self.aspp_rates is None else "_".join(map(str, self.aspp_rates))
+            parts.append(f"aspp{rates}")
+        if self.epochs is not None:
+            parts.append(f"epochs{self.epochs}")
+        if not self.skip_connections:
+            parts.append("noskip")
+        if not self.copy_across:
+            parts.append("nocopies")
+        if self.head is not None:
+            parts.append(self.head)
+        if self.augment:
+            parts.append("augmented")
+        return "-".join([*parts, f"seed{self.seed}"])
+
+    @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        return DATASETS[self.dataset]
+
+    @property
+    def planned_epochs(self) -> int:
+        return self.epochs or PROFILES[self.profile].epochs(self.recipe)
+
+    def with_seed(self, seed: int) -> "TrainConfig":
+        return replace(self, seed=seed)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "TrainConfig":
+        """The inverse of ``to_dict``, also after a round trip through JSON."""
+        rates = fields.get("aspp_rates")
+        return cls(**{**fields, "aspp_rates": None if rates is None else tuple(rates)})
+
+
+def _exact(value: float, short: str) -> str:
+    """The number in the short format where that loses nothing, else all of its digits."""
+    text = format(value, short)
+    return text if float(text) == value else repr(float(value))

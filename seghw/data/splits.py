@@ -1,0 +1,207 @@
+"""Which data a run sees: the real set where it has been brought, the drawn one otherwise.
+
+Drawn sets are made on first use. Those that take long to make are cached below
+``data/cache``, as are real sets once they have been read.
+"""
+
+import hashlib
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from seghw.config import CACHE, COCO3, DATA, DATASETS, PROFILES, SPLITS, Profile, TrainConfig
+from seghw.data import coco, purdue, shapes
+from seghw.data.dataset import SegmentationSet
+from seghw.data.scenes.draw import draw_scenes
+from seghw.errors import BadInput
+
+#: The course's archives, as it names them.
+ARCHIVES = {
+    "train": DATA / "PurdueShapes5MultiObject-10000-train.gz",
+    "test": DATA / "PurdueShapes5MultiObject-1000-test.gz",
+}
+#: Where ``python -m seghw data coco`` puts the real pizza/cat/bus set by default.
+COCO_SET = DATA / "coco3"
+
+
+def default_dataset(family: str) -> str:
+    """The data set that stands for ``"shapes"`` or ``"coco"`` here: real if present, else drawn."""
+    if family == "shapes":
+        return "shapes5" if _missing_archives() else "purdue5"
+    if family == "coco":
+        return "coco3" if _coco_is_there() else "scenes3"
+    raise BadInput(f"data family {family!r} is neither 'shapes' nor 'coco'")
+
+
+def describe_data(dataset: str) -> str:
+    """One line about a data set of ``config.DATASETS``: real or drawn, and where the real one is.
+
+    Commands and notebooks print it, so that nobody takes drawn images for real ones, nor
+    overlooks that real ones lie unused below ``data/``.
+    """
+    missing = " and ".join(path.name for path in _missing_archives())
+    if dataset == "purdue5":
+        where = f"{missing} missing from data/" if missing else "the course's archives in data/"
+        return f"purdue5: PurdueShapes5MultiObject, {where}"
+    if dataset == "coco3":
+        where = "in data/coco3" if _coco_is_there() else "missing from data/coco3"
+        return f"coco3: photographs of COCO, {where}"
+    if dataset == "shapes5":
+        real = f"for the real set put {missing} into data/"
+        if not missing:
+            real = "the course's archives in data/ go by the name purdue5 and are not used here"
+        return f"shapes5: drawn look-alikes of PurdueShapes5MultiObject; {real}"
+    if dataset == "scenes3":
+        real = "`python -m seghw data coco` brings photographs of COCO"
+        if _coco_is_there():
+            real = "the photographs in data/coco3 go by the name coco3 and are not used here"
+        return f"scenes3: drawn pizzas, cats and buses; {real}"
+    raise BadInput(f"data set {dataset!r} is not one of {', '.join(DATASETS)}")
+
+
+def open_split(config: TrainConfig, split: str) -> SegmentationSet:
+    """One split of a run's data set, with as many images as its profile asks for at most.
+
+    A real COCO set keeps the size at which it was built; a warning says so where the profile is
+    made for another one.
+
+    Args:
+        config: gives the data set and the profile.
+        split: one of ``config.SPLITS``; their images never overlap.
+
+    Raises:
+        BadInput: a real set is asked for and not there, or has too few images or other classes.
+    """
+    if split not in SPLITS:
+        raise BadInput(f"split must be one of {SPLITS}, got {split!r}")
+    profile = PROFILES[config.profile]
+    count = getattr(profile, f"{split}_count")
+    if config.dataset == "shapes5":
+        return shapes.generate(count, seed=SPLITS.index(split))
+    if config.dataset == "scenes3":
+        return _scenes(count, SPLITS.index(split), profile.scene_size)
+    if config.dataset == "purdue5":
+        return _purdue(split, count)
+    return split_real(_coco(profile), split, count)
+
+
+def split_real(data: SegmentationSet, split: str, count: int | None = None) -> SegmentationSet:
+    """Seven tenths of a set for training, the rest in halves for validation and test.
+
+    Args:
+        data: at least six images.
+        split: one of ``config.SPLITS``.
+        count: keep the first so many images of the split at most; None keeps all.
+
+    Raises:
+        BadInput: the split would be empty.
+    """
+    parts = dict(zip(SPLITS, data.partition(0.7, 0.15, seed=0), strict=True))
+    return _part(data, parts[split], split, count)
+
+
+def digest(data: SegmentationSet) -> str:
+    """A short fingerprint of a set's pixels and masks, whatever it is called."""
+    sha = hashlib.sha256()
+    for array in (data.images, data.masks):
+        sha.update(str(array.shape).encode())
+        sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()[:16]
+
+
+def cached_scenes(
+    name: str, drawn: int, seed: int, size: int, instances: coco.Instances = "single"
+) -> SegmentationSet:
+    """Drawn scenes that pass the rule, kept below ``data/cache`` as ``name``.
+
+    Args:
+        name: of the folder.
+        drawn: how many scenes are drawn; about two in three hold exactly one large object.
+        seed: of the drawing.
+        size: side in pixels.
+        instances: the rule of ``coco.select``.
+    """
+
+    def make() -> SegmentationSet:
+        folder = CACHE / f"scenes-seed{seed}-{drawn}"
+        annotations = folder / "annotations" / "instances_scenes.json"
+        if not annotations.is_file():
+            annotations = draw_scenes(folder, drawn, seed)
+        about = f"drawn scenes, seed {seed}"
+        return coco.build(annotations, folder, size=size, instances=instances, name=about)
+
+    return _cached(name, make)
+
+
+def _part(
+    data: SegmentationSet, indices: np.ndarray, split: str, count: int | None
+) -> SegmentationSet:
+    """At most ``count`` images of a part, and only these are read."""
+    if not len(indices):
+        raise BadInput(f"{data.name!r}: {len(data)} images are too few for a {split} set as well")
+    return data.subset(indices[:count])
+
+
+def _scenes(count: int, seed: int, size: int) -> SegmentationSet:
+    drawn = math.ceil(1.8 * count)
+    found = cached_scenes(f"scenes3-seed{seed}-{count}-{size}", drawn, seed, size)
+    if len(found) < count:
+        raise BadInput(f"only {len(found)} of {drawn} scenes hold one large object")
+    return found.subset(slice(0, count))
+
+
+def _missing_archives() -> list[Path]:
+    return [path for path in ARCHIVES.values() if not path.is_file()]
+
+
+def _purdue(split: str, count: int) -> SegmentationSet:
+    archive = ARCHIVES["test" if split == "test" else "train"]
+    if not archive.is_file():
+        raise BadInput(f"{archive} is missing; put the course's archive there")
+    with archive.open("rb") as file:
+        # By content, so that another archive under the same name is not mistaken for this one.
+        sha = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    data = _cached(f"purdue5-{archive.stem}-{sha}", lambda: purdue.read_archive(archive))
+    if split == "test":
+        return data.subset(slice(0, count))
+    parts = dict(zip(SPLITS[:2], data.partition(0.95, seed=0), strict=True))
+    return _part(data, parts[split], split, count)
+
+
+def _coco_is_there() -> bool:
+    return (COCO_SET / "set.json").is_file()
+
+
+def _coco(profile: Profile) -> SegmentationSet:
+    if not COCO_SET.is_dir():
+        raise BadInput(f"{COCO_SET} is missing; make it with `python -m seghw data coco`")
+    data = SegmentationSet.load(COCO_SET)
+    names = [spec.name for spec in data.classes]
+    if names != [spec.name for spec in COCO3]:
+        raise BadInput(
+            f"{COCO_SET} holds the classes {', '.join(names)}, not pizza, cat, bus; build sets "
+            "of other classes elsewhere, with --out"
+        )
+    height, width = data.images.shape[2:]
+    if (height, width) != (profile.scene_size, profile.scene_size):
+        warnings.warn(
+            f"{COCO_SET} holds images of {height} x {width} and they are used so; profile "
+            f"{profile.name} is made for {profile.scene_size} x {profile.scene_size}: build the "
+            f"set with --size {profile.scene_size} for that",
+            stacklevel=3,
+        )
+    return data
+
+
+def _cached(name: str, make: Callable[[], SegmentationSet]) -> SegmentationSet:
+    """The set of that name below ``data/cache``, made first if it is not there."""
+    folder = CACHE / name
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f".{name}.lock"):
+        if not (folder / "set.json").is_file():
+            make().save(folder)
+    return SegmentationSet.load(folder)

@@ -1,0 +1,76 @@
+"""Files and folders that are replaced whole or left as they were.
+
+Everything is written beside its place under a temporary name and then renamed, so that a
+reader, a crash or a full disk never meets a half-written file.
+"""
+
+import csv
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+#: Part of every temporary name, so that leftovers are known.
+_MARK = "-unfinished-"
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; rename it to ``path`` on success.
+
+    An existing file at ``path`` is replaced only at the very end; on an exception it stays as
+    it was and the temporary file is removed. Missing parent folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path`` on success.
+
+    Raises:
+        FileExistsError: ``path`` is there already and is not an empty folder.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"{path} already exists; remove it or choose another folder")
+    temporary = _beside(path)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():  # an empty folder; only POSIX renames over one
+            path.rmdir()
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that a killed process left in ``folder``.
+
+    Only for a folder that no other process is writing to.
+    """
+    for path in folder.glob(f".*{_MARK}*"):
+        path.unlink(missing_ok=True)
+
+
+def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table whole: UTF-8, Unix line ends on every system."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _beside(path: Path) -> Path:
+    # The suffix stays last, because image and array writers choose their format by it.
+    return path.with_name(f".{path.stem}{_MARK}{uuid.uuid4().hex[:8]}{path.suffix}")

@@ -1,0 +1,265 @@
+"""Run records: what a training run leaves on disk, and how it is read again.
+
+``data/runs/<profile>/<run_id>/`` holds
+
+``run.json``
+    the configuration, how the run ended, the data's name and digest, versions, machine, wall
+    time, scores after each epoch. Written last: a folder without it is unfinished.
+``history.csv``
+    one row per logging step: iteration; loss, mse and dice, averaged over the step; mse_gradient
+    and dice_gradient, the norms of the two terms' gradients at the network's output, measured on
+    the step's last batch.
+``model.safetensors``
+    the final weights, parameters in half precision.
+"""
+
+import csv
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from seghw.config import PROFILES, RECIPES, RUNS, Recipe, TrainConfig
+from seghw.errors import BadInput
+from seghw.io import atomic_write, write_csv
+from seghw.network import MUNet
+
+HISTORY_COLUMNS = ("iteration", "loss", "mse", "dice", "mse_gradient", "dice_gradient")
+
+
+def build_network(config: TrainConfig) -> MUNet:
+    """A fresh network for this run; its weights follow torch's global seed."""
+    profile = PROFILES[config.profile]
+    return MUNet(
+        len(config.classes),
+        width=profile.width,
+        depth=profile.depth,
+        aspp_rates=config.aspp_rates,
+        head=config.head or RECIPES[config.recipe].head,
+        skip_connections=config.skip_connections,
+        copy_across=config.copy_across,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One finished, diverged or failed run, read from its folder."""
+
+    folder: Path
+    config: TrainConfig
+    record: Mapping  # all of run.json
+
+    @property
+    def run_id(self) -> str:
+        return self.config.run_id
+
+    @property
+    def recipe(self) -> Recipe:
+        return RECIPES[self.config.recipe]
+
+    @property
+    def status(self) -> str:
+        """``"finished"``, ``"diverged"`` (the loss left the finite numbers) or ``"failed"``."""
+        return self.record["status"]
+
+    @property
+    def score(self) -> float:
+        """Validation mean IoU at the end, the one measure by which runs are ranked.
+
+        A diverged or failed run scores minus infinity, so that it is the worst of any group.
+        """
+        if self.status != "finished":
+            return float("-inf")
+        return self.record["epochs"][-1]["validation_iou"]
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What ``sweep.best`` and ``sweep.worst`` compare: the score, then the validation MSE.
+
+        Runs that paint nothing share a score of 0; the MSE still tells how far each came.
+        """
+        if self.status != "finished":
+            return self.score, float("-inf")
+        return self.score, -self.record["epochs"][-1]["validation_mse"]
+
+    @cached_property
+    def history(self) -> dict[str, np.ndarray]:
+        """Columns of ``history.csv`` as float64 arrays of equal length."""
+        path = self.folder / "history.csv"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                names, *rows = csv.reader(file)
+            table = np.array(rows, dtype=float).reshape(-1, len(names))
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                f"{path} is damaged ({error}); remove its folder and train it again"
+            ) from error
+        return dict(zip(names, table.T, strict=True))
+
+    def has_weights(self) -> bool:
+        return (self.folder / "model.safetensors").is_file()
+
+    def network(self) -> MUNet:
+        """The trained network on the CPU, in float32 and evaluation mode.
+
+        Raises:
+            BadInput: the weights are missing or are not this configuration's.
+        """
+        path = self.folder / "model.safetensors"
+        if not path.is_file():
+            raise BadInput(
+                f"{self.run_id} has no weights at {path}; "
+                "only the best runs' are kept with the records, `make retrain` makes the others"
+            )
+        model = build_network(self.config)
+        try:
+            model.load_state_dict({k: v.float() for k, v in load_file(path).items()}, strict=True)
+        except (RuntimeError, OSError, ValueError, SafetensorError) as error:
+            raise BadInput(f"{path} does not fit {self.run_id}: {error}") from error
+        return model.eval()
+
+
+def write_history(folder: Path, rows: Iterable[tuple[float, ...]]) -> None:
+    """Write ``history.csv``; six significant digits keep it small and lose nothing visible."""
+    digits = ([int(step), *(f"{value:.6g}" for value in values)] for step, *values in rows)
+    write_csv(folder / "history.csv", HISTORY_COLUMNS, digits)
+
+
+def write_weights(folder: Path, model: MUNet) -> None:
+    """Write ``model.safetensors``: parameters in half precision, everything else as it is.
+
+    The running variances stay in float32: under the report's inputs of 0..255 they outgrow half
+    precision's 65,504, and a network with an infinite variance paints nothing.
+    """
+    parameters = dict(model.named_parameters())
+    weights = {
+        name: (value.half() if name in parameters else value).contiguous().cpu()
+        for name, value in model.state_dict().items()
+    }
+    with atomic_write(folder / "model.safetensors") as path:
+        save_file(weights, path)
+
+
+def write_record(folder: Path, record: Mapping) -> None:
+    """Write ``run.json``, which marks the run as over."""
+    with atomic_write(folder / "run.json") as path:
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read one run's folder.
+
+    Raises:
+        BadInput: the folder holds no readable record.
+    """
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        run = Run(folder, TrainConfig.from_dict(record["config"]), record)
+        _ = run.rank  # what ranks it is there and is a number
+        return run
+    except FileNotFoundError as error:
+        raise BadInput(f"{folder} holds no finished run: run.json is missing") from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise BadInput(
+            f"{folder}/run.json is damaged ({error}); remove the folder and train the run again"
+        ) from error
+
+
+def load_runs(profile: str = "laptop", folder: str | Path = RUNS, **wanted) -> list[Run]:
+    """All runs of a profile whose configuration has the ``wanted`` values, ordered by id.
+
+    ``load_runs(recipe="report", loss="mse")`` returns the MSE runs of the recipe ``report``.
+    """
+    found = [load_run(path.parent) for path in sorted(Path(folder, profile).glob("*/run.json"))]
+    return select(found, **wanted)
+
+
+def select(runs: Iterable[Run], **wanted) -> list[Run]:
+    """Those runs whose configuration has the ``wanted`` values, in their order."""
+    return [
+        run
+        for run in runs
+        if all(getattr(run.config, field) == value for field, value in wanted.items())
+    ]
+
+
+def run_folder(config: TrainConfig, folder: str | Path = RUNS) -> Path:
+    """Where the record of ``config`` belongs."""
+    return Path(folder, config.profile, config.run_id)
+
+
+def versions() -> dict[str, str]:
+    """What a run's numbers may depend on."""
+    return {"torch": torch.__version__, "numpy": np.__version__}
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What made a record, for the record."""
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+    }
+
+
+# -- choosing among runs --------------------------------------------------------------------
+
+
+def best(runs: Sequence[Run]) -> Run:
+    """The run with the highest validation mean IoU at the end.
+
+    Losses with different coefficients cannot be compared by value; IoU can.
+    """
+    _check_some(runs)
+    return max(runs, key=lambda run: run.rank)
+
+
+def worst(runs: Sequence[Run]) -> Run:
+    """The run with the lowest validation mean IoU at the end; a diverged one is below all."""
+    _check_some(runs)
+    return min(runs, key=lambda run: run.rank)
+
+
+def by_setting(runs: Iterable[Run]) -> dict[TrainConfig, list[Run]]:
+    """Runs that differ in their seed alone, under their configuration with seed 0."""
+    groups: dict[TrainConfig, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.config.with_seed(0), []).append(run)
+    return groups
+
+
+def mean_rank(runs: Sequence[Run]) -> tuple[float, float]:
+    """The seeds' mean of what ``best`` compares."""
+    return tuple(np.mean([run.rank for run in runs], axis=0))
+
+
+def best_setting(runs: Sequence[Run]) -> list[Run]:
+    """The seeds of the setting with the highest mean validation IoU.
+
+    The best of many single runs is partly the luckiest; the best setting is less so.
+    """
+    _check_some(runs)
+    return max(by_setting(runs).values(), key=mean_rank)
+
+
+def best_by_coefficient(runs: Sequence[Run]) -> dict[float, list[Run]]:
+    """Each coefficient's seeds at its best learning rate, from the smallest coefficient up."""
+    coefficients = sorted({run.config.coefficient for run in runs})
+    return {c: best_setting(select(runs, coefficient=c)) for c in coefficients}
+
+
+def _check_some(runs: Sequence[Run]) -> None:
+    if not runs:
+        raise BadInput("no runs to choose from; `make retrain` trains the grid")
