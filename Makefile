@@ -4,13 +4,17 @@ RUNS ?= data/runs
 SAM ?=
 BIN := .venv/bin
 
-.PHONY: figures test lab retrain notebooks lint setup
+.PHONY: figures test bench lab retrain notebooks lint setup
 
 figures: .venv/ready
 	$(BIN)/python -m seghw figures --runs $(RUNS) $(if $(SAM),--sam $(SAM))
 
 test: .venv/ready
 	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg tests notebooks
+
+# Measured against DLStudio on this machine; written to data/bench/, from which the README quotes.
+bench: .venv/ready
+	$(BIN)/python -m tests.bench
 
 lab: .venv/ready
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from seghw.data import shapes
-from seghw.sam import automatic
+from seghw.sam import compare
 from seghw.sam.automatic import (
     AutomaticCounts,
     masks_per_object,
@@ -106,8 +106,8 @@ def test_scores_of_a_set(monkeypatch):
             masks = np.concatenate((masks, np.ones((1, 64, 64), np.bool_), torn[None]))
         return Segments(masks, np.ones(len(masks), np.float32))
 
-    monkeypatch.setattr(automatic, "segment_everything", everything)
-    oracle = Segmenter("oracle", None, None, None)
+    monkeypatch.setattr(compare, "segment_everything", everything)
+    oracle = Segmenter("oracle", None, None)
     found = score_everything(oracle, data, points_per_side=3)
     assert (recall_50(found.counts), recall_75(found.counts)) == (1, 1)
     assert unmatched_per_image(found.counts) == pytest.approx(2 / 6)

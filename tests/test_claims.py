@@ -45,10 +45,9 @@ from seghw.claims.table import basis, claims_table, effect_text
 from seghw.config import COCO3, SHAPES5, TrainConfig, class_specs
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
-from seghw.evaluate import Evaluation
 from seghw.losses import dice_loss, report_dice_loss
 from seghw.report.claims_figures import COLOURS, claims, draw_claims
-from seghw.results import Records
+from seghw.results import Records, RunEvaluation
 from seghw.train.runs import load_run, run_folder, write_history, write_record
 
 ABOVE_0 = (0.0, math.inf)
@@ -524,7 +523,7 @@ class MadeRecords:
     def evaluations(self, family, recipe, loss):
         masks = self.masks[loss]
         counts = metrics.count(masks, self.data.masks)
-        return [Evaluation(r, self.data, masks, counts) for r in self.runs(family, recipe, loss)]
+        return [RunEvaluation(self.data, masks, counts, r) for r in self.runs(family, recipe, loss)]
 
 
 class MadeRun:

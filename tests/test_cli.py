@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, capsys, smoke_runs, m
 
 
 def test_every_command_has_help(capsys):
-    for command in ("data", "train", "sweep", "evaluate", "claims", "sam", "bench", "figures"):
+    for command in ("data", "train", "sweep", "evaluate", "claims", "sam", "figures"):
         with pytest.raises(SystemExit) as exit_status:
             main([command, "--help"])
         assert exit_status.value.code == 0

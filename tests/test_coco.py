@@ -351,19 +351,26 @@ def test_the_manifest_credits_every_image(folder, tmp_path):
 def test_the_command_downloads_and_builds_by_one_rule(folder, tmp_path, capsys, monkeypatch):
     asked = []
 
-    def download(out, *rule, splits):
-        asked.append((out, rule, splits))
-        return coco.Downloaded([folder.json], [folder.images / "1.png"], {})
+    def fetch_annotations(out, split):
+        asked.append((out, split))
+        return folder.json
+
+    def fetch_images(out, split, sizes):
+        asked.append((out, split, sizes))
 
     folder.image(1, "1.png", plain())
     folder.annotation(1, "cat")
     folder.annotation(1, "bus")
     folder.write()
-    monkeypatch.setattr(coco, "download", download)
+    monkeypatch.setattr("seghw.data.download.fetch_annotations", fetch_annotations)
+    monkeypatch.setattr("seghw.data.download.fetch_images", fetch_images)
     arguments = ["--download", str(folder.root), "--split", "val2017", "--classes", "cat", "bus"]
     arguments += ["--min-box", "32", "--instances", "any", "--size", "16"]
     assert main(["data", "coco", *arguments, "--out", str(tmp_path / "set")]) == 0
-    assert asked == [(folder.root, (["cat", "bus"], 32, "any"), ["val2017"])]
+    assert asked == [
+        (folder.root, "val2017"),
+        (folder.root, "val2017", {"1.png": (64, 48)}),
+    ]
     assert capsys.readouterr().out.startswith("1 images of 16 x 16 (1 cat, 1 bus)")
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [
         "images.npy",

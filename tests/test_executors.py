@@ -11,7 +11,7 @@ import pytest
 from seghw.cli import main
 from seghw.errors import BadInput
 from seghw.train.runs import load_run, run_folder
-from seghw.train.sweep import LocalProcesses, dask_cluster, grid
+from seghw.train.sweep import LocalProcesses, dask_cluster, grid, run_sweep
 from seghw.train.trainer import train
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -28,9 +28,9 @@ def test_an_error_comes_back_as_it_was():
         pool.submit(divmod, 1, 0).result()
 
 
-def test_no_jobs_are_refused():
+def test_no_jobs_are_refused(tmp_path):
     with pytest.raises(BadInput, match="got 0"):
-        LocalProcesses(0)
+        run_sweep([], jobs=0, runs=tmp_path)
 
 
 def kill_oneself():

@@ -11,7 +11,7 @@ from seghw.data import shapes
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.sam.prompts import (
-    ObjectScores,
+    Objects,
     box_masks,
     find_objects,
     first_click,
@@ -118,7 +118,9 @@ def test_clicks_tell_the_truth(seed):
 def test_scores_stand_image_by_image():
     truth = box_masks(np.array([[0, 0, 3, 3], [0, 0, 1, 1], [2, 2, 3, 3]]), (4, 4))
     masks = box_masks(np.array([[0, 0, 3, 1], [0, 0, 1, 1], [0, 0, 1, 1]]), (4, 4))
-    scores = ObjectScores.of(masks, truth, image=np.array([0, 2, 2]), images=4)
+    image, none = np.array([0, 2, 2]), np.zeros(3, int)
+    objects = Objects(image, none, none, np.zeros((3, 4), int), truth, left_out=0)
+    scores = objects.score(masks, images=4)
     nan = np.nan
     expected = [[0.5, nan], [nan, nan], [1, 0], [nan, nan]]
     np.testing.assert_array_equal(scores.iou, expected)
@@ -132,7 +134,7 @@ def test_the_bootstrap_draws_whole_images():
     data = shapes.generate(20, 1)
     objects = find_objects(data)
     filled = box_masks(objects.boxes, (64, 64))
-    scores = ObjectScores.of(filled, objects.masks, objects.image, len(data))
+    scores = objects.score(filled, len(data))
     low, high = metrics.bootstrap_interval(lambda s: s.mean, scores, resamples=50)
     assert low < scores.mean < high
     # The same on both sides: every draw differs by nothing.

@@ -10,14 +10,13 @@ import torch
 from seghw.data import shapes
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
-from seghw.sam import tiny as sam_tiny
 from seghw.sam import tiny as sam_tiny_model
 from seghw.sam import train_tiny as sam_tiny_data
 from seghw.sam import train_tiny as sam_tiny_training
 from seghw.sam.predictor import load_sam, segment_boxes
 from seghw.sam.prompts import find_objects
 from seghw.sam.tiny import Batch, Pool, mask_loss, normalise, objective
-from seghw.train.trainer import Training
+from seghw.sam.train_tiny import Training
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def pool(data) -> Pool:
 @pytest.fixture
 def few(monkeypatch) -> None:
     """Steps that take a moment."""
-    monkeypatch.setattr(sam_tiny_data, "IMAGES_A_BATCH", 2)
+    monkeypatch.setattr(sam_tiny_model, "IMAGES_A_BATCH", 2)
     monkeypatch.setattr(sam_tiny_training, "best_device", lambda: torch.device("cpu"))
 
 
@@ -255,9 +254,9 @@ def test_the_command_writes_what_load_sam_reads(tmp_path, monkeypatch, capsys, d
     def drawn(split: str) -> dict[str, SegmentationSet]:
         return {"shapes": data.subset(slice(0, 3)), "scenes": data.subset(slice(3, 6))}
 
-    monkeypatch.setattr(sam_tiny, "drawn", drawn)
+    monkeypatch.setattr(sam_tiny_training, "drawn", drawn)
     out = tmp_path / "sam-tiny"
-    assert sam_tiny.main(["--steps", "2", "--out", str(out)]) == 0
+    assert sam_tiny_training.main(["--steps", "2", "--out", str(out)]) == 0
     files = {path.name for path in out.iterdir()}
     assert files == {"model.safetensors", "config.json", "processor_config.json", "record.json"}
     record = json.loads((out / "record.json").read_text())
@@ -268,18 +267,17 @@ def test_the_command_writes_what_load_sam_reads(tmp_path, monkeypatch, capsys, d
             assert 0 <= table[name]["low"] <= table[name]["mean"] <= table[name]["high"] <= 1
     assert json.loads(capsys.readouterr().out) == record["scores"]
 
-    monkeypatch.setattr(sam_tiny_model, "FOLDER", out)
-    opened = load_sam(device=torch.device("cpu"))
-    assert opened.name == record["name"] == "SAM-tiny, trained here"
+    opened = load_sam(out, device=torch.device("cpu"))
+    assert record["name"] == "SAM-tiny, trained here"
     assert segment_boxes(opened, data.images[0], [[0, 0, 9, 9]]).masks.shape == (1, 64, 64)
 
-    assert sam_tiny.main(["--steps", "2", "--out", str(out)]) == 2
+    assert sam_tiny_training.main(["--steps", "2", "--out", str(out)]) == 2
     assert "holds a trained model" in capsys.readouterr().err
 
     refined = ["--steps", "1", "--seed", "1", "--out", str(tmp_path / "refined")]
-    assert sam_tiny.main([*refined, "--start", str(tmp_path / "nowhere")]) == 2
+    assert sam_tiny_training.main([*refined, "--start", str(tmp_path / "nowhere")]) == 2
     assert "nowhere holds no trained SAM-tiny" in capsys.readouterr().err
-    assert sam_tiny.main([*refined, "--start", str(out)]) == 0
+    assert sam_tiny_training.main([*refined, "--start", str(out)]) == 0
     later = json.loads((tmp_path / "refined" / "record.json").read_text())
     assert (later["steps"], later["refines"]["steps"]) == (1, 2)
     assert later["peak_learning_rate"] == record["peak_learning_rate"] / 2
@@ -299,18 +297,7 @@ def test_refining_begins_with_the_trained_weights(pool, tmp_path):
 def test_a_share_of_the_boxes_is_moved(pool):
     boxes = pool.draw(np.random.default_rng(0), torch.device("cpu")).boxes.repeat(40, 1, 1)
     for share in (0.0, 0.1, 0.5):
-        moved = sam_tiny_training._moved(boxes, share, torch.Generator().manual_seed(0))
+        moved = sam_tiny_model._moved(boxes, share, torch.Generator().manual_seed(0))
         # A small box may be moved by less than half a pixel, which leaves it where it is.
         found = (moved != boxes).any(dim=-1).float().mean().item()
         assert 0.7 * share <= found <= 1.2 * share
-
-
-def test_scenes_are_drawn_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(sam_tiny_data, "CACHE", tmp_path)
-    made = sam_tiny_data._scenes(4, 1, "any")
-    assert made.images.shape[1:] == (3, 64, 64)
-    assert len(made) >= 3
-    monkeypatch.setattr(sam_tiny_data.scenes, "draw_scenes", None)
-    again = sam_tiny_data._scenes(4, 1, "any")
-    np.testing.assert_array_equal(again.images, made.images)
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"scenes-seed1-4-any-64"}

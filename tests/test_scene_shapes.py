@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seghw.claims.measures import Group
 from seghw.data.scenes.outlines import (
+    Group,
     any_colour,
     bounds,
     box,

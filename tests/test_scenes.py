@@ -13,14 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from seghw.claims.measures import Group
 from seghw.data import coco as seghw_coco
 from seghw.data.dataset import tight_box
 from seghw.data.scenes import layout as scene_layout
 from seghw.data.scenes.canvas import SCALE, Canvas
 from seghw.data.scenes.draw import draw_scenes
 from seghw.data.scenes.layout import draw_scene
-from seghw.data.scenes.outlines import box, ellipse
+from seghw.data.scenes.outlines import Group, box, ellipse
 from seghw.data.scenes.things import DISTRACTORS, WANTED
 from seghw.errors import BadInput
 

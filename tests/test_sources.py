@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from seghw.config import COCO3, DATASETS, SPLITS, TrainConfig, class_specs
+from seghw.data import purdue as purdue_archive
 from seghw.data import shapes
 from seghw.data import splits as sources
 from seghw.data.dataset import SegmentationSet
@@ -28,7 +29,7 @@ def home(tmp_path, monkeypatch):
 def archive(tmp_path_factory):
     """An archive in the course's format with 40 images."""
     path = tmp_path_factory.mktemp("archive") / "40.gz"
-    shapes.write_archive(shapes.generate(40, seed=8), path)
+    purdue_archive.write_archive(shapes.generate(40, seed=8), path)
     return path
 
 
@@ -36,7 +37,7 @@ def archive(tmp_path_factory):
 def purdue(home, archive):
     """``home`` with both of the course's archives; the test archive has other images."""
     sources.ARCHIVES["train"].write_bytes(archive.read_bytes())
-    shapes.write_archive(shapes.generate(10, seed=9), sources.ARCHIVES["test"])
+    purdue_archive.write_archive(shapes.generate(10, seed=9), sources.ARCHIVES["test"])
 
 
 def photographs(count, size=64, classes=COCO3):
@@ -157,15 +158,15 @@ def test_the_courses_splits_share_no_image(purdue):
 def test_an_archive_is_read_once_and_again_when_it_is_another(purdue, monkeypatch):
     first = open_split(config("purdue5"), "train")
     with monkeypatch.context() as patched:
-        patched.setattr(shapes, "read_archive", None)
+        patched.setattr(purdue_archive, "read_archive", None)
         again = open_split(config("purdue5"), "train")
     assert digest(again) == digest(first)
-    shapes.write_archive(shapes.generate(30, seed=3), sources.ARCHIVES["train"])
+    purdue_archive.write_archive(shapes.generate(30, seed=3), sources.ARCHIVES["train"])
     assert len(open_split(config("purdue5"), "train")) == 28
 
 
 def test_an_archive_that_is_too_small_for_two_splits(purdue):
-    shapes.write_archive(shapes.generate(4, seed=3), sources.ARCHIVES["train"])
+    purdue_archive.write_archive(shapes.generate(4, seed=3), sources.ARCHIVES["train"])
     with pytest.raises(BadInput, match="4 images are too few for a validation set"):
         open_split(config("purdue5"), "validation")
 
@@ -228,8 +229,7 @@ def test_an_unknown_split(home):
 
 
 def test_drawn_scenes_are_drawn_once(home, monkeypatch):
-    from seghw.data.scenes import draw as scenes
 
     first = open_split(config("scenes3"), "test")
-    monkeypatch.setattr(scenes, "draw_scenes", None)
+    monkeypatch.setattr(sources, "draw_scenes", None)
     assert digest(open_split(config("scenes3"), "test")) == digest(first)

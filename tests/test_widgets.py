@@ -19,8 +19,8 @@ def asked(monkeypatch):
         half[..., : image.shape[2] // 2] = True
         return Segments(half, np.array([0.75], np.float32))
 
-    monkeypatch.setattr("seghw.widgets.explorers.segment_points", answer)
-    monkeypatch.setattr("seghw.widgets.explorers.segment_boxes", answer)
+    monkeypatch.setattr("seghw.sam.predictor.segment_points", answer)
+    monkeypatch.setattr("seghw.sam.predictor.segment_boxes", answer)
     return prompts
 
 

@@ -14,6 +14,7 @@ import io
 import operator
 import pickle
 import re
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def read_archive(path: str | Path) -> SegmentationSet:
     try:
         if path.exists() and not path.is_file():
             raise BadInput("it is not a file")
-        with gzip.open(path, "rb") as unzipped:
+        with gzip.open(path, "rb") as unzipped, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of bytes that are no pickle
             stream = _BoundedStream(unzipped)
             loaded = _PlainUnpickler(stream, encoding="latin1").load()
             if stream.read(1):  # reading on also makes gzip compare its checksum
@@ -108,20 +110,27 @@ def _as_set(loaded: Any, name: str) -> SegmentationSet:
     items, label_map = loaded
     if not isinstance(label_map, dict) or label_map != LABEL_MAP:
         raise BadInput(f"its label map is not {LABEL_MAP}")
-    if not (isinstance(items, list) and items):
-        raise BadInput("it does not hold a list of images")
+    if not (isinstance(items, list) and items and all(_has_five_parts(item) for item in items)):
+        raise BadInput("it does not hold a list of images of five parts each")
     size = None
     images, masks, boxes = [], [], []
     for row, item in enumerate(items):
         try:
             red, green, blue, mask, box_map = item
-            size = size or _side(mask)
+            if size is None:
+                size = _side(mask)
+                if len(items) * 8 * size**2 > MAX_ARCHIVE_BYTES:  # two bytes refer to an item again
+                    raise BadInput(f"it refers to its images {len(items)} times")
             images.append([_channel(values, size) for values in (red, green, blue)])
             masks.append(_planes(mask, size))
             boxes.append(_boxes(box_map, size))
         except (TypeError, ValueError, AttributeError) as error:
             raise BadInput(f"image {row}: {error}") from error
     return SegmentationSet(np.array(images), np.array(masks), boxes, SHAPES5, name)
+
+
+def _has_five_parts(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 5
 
 
 def _side(mask: Any) -> int:
@@ -155,6 +164,8 @@ def _planes(mask: Any, size: int) -> np.ndarray:
 
 def _boxes(box_map: Any, size: int) -> list[Box]:
     """Boxes sorted by class; DLStudio documents the values as keys but uses the indices."""
+    if not isinstance(box_map, dict):
+        raise BadInput(f"its boxes are a {type(box_map).__name__}, not a dict")
     boxes = []
     indices = {spec.value: index for index, spec in enumerate(SHAPES5)}
     for key in sorted(box_map):

@@ -184,7 +184,7 @@ class Terms(NamedTuple):
 
 
 def objective(
-    model: nn.Module, batch: Batch, generator: torch.Generator, moved_boxes: float
+    model: nn.Module, batch: Batch, generator: torch.Generator, moved_boxes: float = 0.5
 ) -> Terms:
     """Loss of a ``SamModel`` on a batch, each object asked for by box, click and more clicks."""
     embeddings = model.vision_encoder(batch.pixels).last_hidden_state

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from seghw.claims.stats import Result
 from seghw.config import REPORT, SHAPES5, TrainConfig
 from seghw.data import shapes
 from seghw.data.dataset import SegmentationSet, batches
-from seghw.metrics import ratio
 from tests.bench.dlstudio_course import Course, dlstudio_on
-from tests.bench.harness import Bench, Timing, interleave, training_batch
+from tests.bench.harness import Bench, Result, Timing, interleave, ratio, training_batch
 
 CONFIG = TrainConfig("shapes5", "report", "mse", 1e-4)
 _COURSE_SIZE = 10_000  # images in the course's archive

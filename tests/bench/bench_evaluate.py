@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seghw.claims.stats import Result
 from seghw.config import REPORT, SHAPES5
 from seghw.data import shapes
 from seghw.data.dataset import SegmentationSet
-from seghw.metrics import ratio
-from seghw.report import panels
+from seghw.report import plots as panels
 from tests.bench.dlstudio_course import Course, dlstudio_on
-from tests.bench.harness import Bench, interleave
+from tests.bench.harness import Bench, Result, interleave, ratio
 
 ABOUT = (
     "Both sides get the same outputs, float32 (N, 5, 64, 64), as a network under the report's",

@@ -6,11 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from seghw.claims.stats import Result
 from seghw.losses import DiceLoss, dice_loss, report_dice_loss
-from seghw.metrics import ratio
 from seghw.network import MUNet
-from tests.bench.harness import Bench, Timing, interleave, sgd_step
+from tests.bench.harness import Bench, Result, Timing, interleave, ratio, sgd_step
 
 SHAPES = ((4, 5, 64, 64), (4, 3, 256, 256))
 NETWORKS = ((16, 4), (64, 16))  # width and depth: profile laptop, and the report's own

@@ -12,10 +12,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from seghw.sam.embeddings import EmbeddingCache
 from torch import nn
 
-from seghw.claims.stats import Result
 from seghw.data import shapes
 from seghw.errors import BadInput
 from seghw.sam.predictor import (
@@ -26,7 +24,7 @@ from seghw.sam.predictor import (
     segment_everything,
     segment_points,
 )
-from tests.bench.harness import Bench, Timing
+from tests.bench.harness import Bench, Result, Timing
 
 #: GB that the automatic mode may need.
 MEMORY_GOAL = 6
@@ -75,16 +73,14 @@ def modes(segmenter: Segmenter, image: np.ndarray) -> dict[str, Callable[[], Seg
     height, width = image.shape[1:]
     box = np.array([[width // 4, height // 4, width // 2, height // 2]])
     click = np.array([[[width // 2, height // 2]]])
-    fresh = Segmenter(
-        segmenter.name, segmenter.model, segmenter.processor, EmbeddingCache(segmenter.model)
-    )
+    fresh = Segmenter(segmenter.name, segmenter.model, segmenter.processor)
 
     def encode_and_box() -> Segments:
-        fresh.embeddings.clear()
+        fresh._recent.clear()
         return segment_boxes(fresh, image, box)
 
     def encode_and_everything() -> Segments:
-        fresh.embeddings.clear()
+        fresh._recent.clear()
         return segment_everything(fresh, image, **_EVERY_MASK)
 
     return {
@@ -102,7 +98,7 @@ def of_vit_b_size() -> Segmenter:
     model = SamModel(SamConfig()).eval()
     spread_logits(model, 1e4)
     processor = SamProcessor(SamImageProcessor())
-    return Segmenter("SAM ViT-B, random weights", model, processor, EmbeddingCache(model))
+    return Segmenter("SAM ViT-B, random weights", model, processor)
 
 
 def spread_logits(model: nn.Module, factor: float) -> None:

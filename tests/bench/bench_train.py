@@ -17,17 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from seghw.claims.stats import Result
 from seghw.config import REPORT, TrainConfig
 from seghw.data import shapes
 from seghw.data.dataset import SegmentationSet, batches
 from seghw.errors import BadInput
-from seghw.metrics import ratio
 from seghw.network import MUNet, from_dlstudio
 from seghw.train.trainer import Training, optimiser
 from tests.bench.bench_tried import TRIED, tried_steps
 from tests.bench.dlstudio_course import Course, dlstudio_on
-from tests.bench.harness import Bench, Timing, interleave, sgd_step, training_batch
+from tests.bench.harness import Bench, Result, Timing, interleave, ratio, sgd_step, training_batch
 
 CONFIG = TrainConfig("shapes5", "report", "mse", 1e-4, profile="full", aspp_rates=None)
 _WARM_UP = 3  # steps

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seghw.claims.stats import Result
 from seghw.network import MUNet
-from tests.bench.harness import sgd_step
+from tests.bench.harness import Result, sgd_step
 
 Step = Callable[[], Tensor]
 

@@ -17,14 +17,12 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.utils import make_grid
 
-from seghw.claims.stats import Result
 from seghw.config import REPORT, SHAPES5
 from seghw.data import shapes
 from seghw.data.dataset import batches
 from seghw.errors import BadInput
-from seghw.metrics import ratio
 from seghw.network import MUNet
-from seghw.report import panels
+from seghw.report import plots as panels
 from tests.bench import bench_losses as losses_module
 from tests.bench import bench_tried
 from tests.bench.bench_data import bench_data, gather_sides, largest_difference, memory
@@ -39,7 +37,7 @@ from tests.bench.bench_losses import bench_losses, reference_dice_loss, referenc
 from tests.bench.bench_sam import _peak_memory, bench_sam, spread_logits
 from tests.bench.bench_train import bench_train, flop, loss_difference, peak_sides
 from tests.bench.dlstudio_course import dlstudio_on
-from tests.bench.harness import Bench, Timing, interleave, machine, sgd_step
+from tests.bench.harness import Bench, Result, Timing, interleave, machine, ratio, sgd_step
 
 # The harness
 
@@ -359,15 +357,13 @@ def test_another_loss_would_be_noticed(monkeypatch):
 
 
 def test_bench_sam():
-    from seghw.sam.embeddings import EmbeddingCache
-
-    from seghw.sam import tiny_model as sam_tiny_model
+    from seghw.sam import tiny as sam_tiny_model
     from seghw.sam.predictor import Segmenter
 
     def untrained():
         model = sam_tiny_model.build()
         spread_logits(model, 100)
-        return Segmenter("tiny", model, sam_tiny_model.processor(), EmbeddingCache(model))
+        return Segmenter("tiny", model, sam_tiny_model.processor())
 
     found = bench_sam({"tiny": (untrained, 64, 2)})
     assert 0.3 < found.result("tiny, parameters").value < 1
