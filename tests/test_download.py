@@ -116,7 +116,7 @@ def test_annotations_come_out_of_the_archive(server, tmp_path):
 @pytest.mark.parametrize("body", [None, b"<html>please log in</html>", archive()[:200]])
 def test_an_archive_that_is_none_is_one_line(server, tmp_path, body):
     server.files[f"/annotations/{ARCHIVE}"] = body
-    with pytest.raises(BadInput, match="cannot fetch annotations_trainval2017.zip") as refused:
+    with pytest.raises(BadInput, match=r"cannot fetch annotations_trainval2017\.zip") as refused:
         fetch_annotations(tmp_path, SPLIT, base_url=server.url, known_hash=None)
     assert server.url in str(refused.value)
     assert not (tmp_path / "annotations").exists()

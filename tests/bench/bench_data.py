@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from seghw.config import REPORT, SHAPES5, TrainConfig
-from seghw.data import shapes
+from seghw.data import purdue, shapes
 from seghw.data.dataset import SegmentationSet, batches
 from tests.bench.dlstudio_course import Course, dlstudio_on
 from tests.bench.harness import Bench, Result, Timing, interleave, ratio, training_batch
@@ -24,7 +24,7 @@ ABOUT = (
     "as stored: DLStudio's __getitem__ and default_collate give float32 images, uint8 masks and",
     "  boxes; SegmentationSet.subset and torch.from_numpy give uint8 images, bool masks, boxes.",
     "as trained on: float32 inputs and targets; DLStudio's batch with its masks converted as in",
-    "  its training loop, ours with Recipe.inputs and Recipe.targets as in seghw.train.single, which then",
+    "  its training loop, ours with Recipe.inputs and Recipe.targets as in seghw.train, which then",
     "  changes their layout to channels_last (that time is counted by bench train, as reading).",
     "from disk: the set is memory-mapped; its pages are in the system's cache.",
     "Memory is what Python and NumPy hold after reading, and at most while reading (tracemalloc);",
@@ -50,7 +50,7 @@ def bench_data(
         BadInput: DLStudio is not installed.
     """
     with dlstudio_on(shapes.generate(count, seed=0), batch_size) as course:
-        shapes.read_archive(course.archive).save(course.folder / "set")
+        purdue.read_archive(course.archive).save(course.folder / "set")
         order = list(batches(count, batch_size, seed=0))
         sides = gather_sides(course)
         difference = largest_difference(sides, order[0])
@@ -76,7 +76,7 @@ def bench_data(
 
 def gather_sides(course: Course) -> dict[str, Side]:
     """What is timed: functions from indices to a batch, which begins with images and masks."""
-    in_memory = shapes.read_archive(course.archive)
+    in_memory = purdue.read_archive(course.archive)
     on_disk = SegmentationSet.load(course.folder / "set")
 
     def theirs(indices: np.ndarray) -> tuple:
@@ -128,7 +128,7 @@ def _reading(course: Course, count: int, rounds: int) -> tuple[list[Timing], lis
     """Time and memory of reading the archive, by DLStudio and by ``read_archive``."""
     sides = {
         "DLStudio, reading the archive": course.open_dataset,
-        "seghw, reading the archive": partial(shapes.read_archive, course.archive),
+        "seghw, reading the archive": partial(purdue.read_archive, course.archive),
     }
     theirs, ours = timings = interleave(sides, rounds, at_least=0)
     (their_kept, their_peak), (our_kept, our_peak) = (memory(side) for side in sides.values())

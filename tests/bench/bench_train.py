@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from seghw.config import REPORT, TrainConfig
-from seghw.data import shapes
+from seghw.data import purdue, shapes
 from seghw.data.dataset import SegmentationSet, batches
 from seghw.errors import BadInput
 from seghw.network import MUNet, from_dlstudio
@@ -71,7 +71,7 @@ def bench_train(
     with dlstudio_on(shapes.generate(count, seed=0), batch_size) as course:
         torch.manual_seed(0)
         theirs = course.segmenter.mUNet(skip_connections=True, depth=depth)
-        data = shapes.read_archive(course.archive)
+        data = purdue.read_archive(course.archive)
         order = list(batches(count, batch_size, seed=0))
         difference = loss_difference(course, theirs, data, order[: _CHECKED + 1])
         whole = whole_steps(course, theirs, data, order, rounds)

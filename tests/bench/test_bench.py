@@ -18,7 +18,7 @@ from torch.testing import assert_close
 from torchvision.utils import make_grid
 
 from seghw.config import REPORT, SHAPES5
-from seghw.data import shapes
+from seghw.data import purdue, shapes
 from seghw.data.dataset import batches
 from seghw.errors import BadInput
 from seghw.network import MUNet
@@ -159,7 +159,7 @@ def test_bench_data():
 @pytest.mark.usefixtures("dlstudio")
 def test_a_wrong_batch_would_be_noticed():
     with dlstudio_on(shapes.generate(6, seed=1)) as course:
-        shapes.read_archive(course.archive).save(course.folder / "set")
+        purdue.read_archive(course.archive).save(course.folder / "set")
         sides = gather_sides(course)
         indices = np.array([4, 1, 3])
         assert largest_difference(sides, indices) == 0
