@@ -1,4 +1,4 @@
-"""Semantic segmentation with mUNet + ASPP: a homework report reproduced, diagnosed and mended.
+"""Semantic segmentation with mUNet + ASPP: a homework report reproduced, diagnosed and corrected.
 
 Data flows one way through the modules: ``shapes``, ``scenes`` and ``coco`` make a
 ``SegmentationSet``; ``train`` fits a ``MUNet`` to it and leaves a run record; ``evaluate``

@@ -119,7 +119,7 @@ def _data_coco(args: argparse.Namespace) -> None:
     if args.download:
         sizes = {Path(image.file_name).name: image.size for image in chosen}
         fetch_images(args.download, args.split, sizes)
-    made = coco.rasterise(chosen, images, args.classes, args.size, f"COCO ({annotations.name})")
+    made = coco.rasterize(chosen, images, args.classes, args.size, f"COCO ({annotations.name})")
     _save(made.data, args.out)
     coco.write_manifest(args.out / "manifest.csv", made.kept)
 

@@ -1,7 +1,7 @@
 """What defines a run: the classes of a data set, a recipe, a profile, and their settings.
 
 The recipe ``report`` is the report, faithfully; ``corrected`` is the same network, data and
-losses with each diagnosed fault mended. A ``TrainConfig`` adds the data set, the loss, its
+losses with each diagnosed fault corrected. A ``TrainConfig`` adds the data set, the loss, its
 hyperparameters and the seed, and is all that a run depends on.
 """
 
@@ -38,10 +38,10 @@ class ClassSpec:
     name: str  # as the annotations spell it
     value: int  # its mask value in the report's coding: 50, 100, ...
     band: tuple[float, float]  # open interval of outputs that Listing 4 decodes as this class
-    colour: tuple[int, int, int]  # RGB, 0..255, told apart by colour-blind readers
+    color: tuple[int, int, int]  # RGB, 0..255, told apart by color-blind readers
 
 
-# Okabe and Ito's palette ("Color Universal Design", 2008), without its black and grey.
+# Okabe and Ito's palette ("Color Universal Design", 2008), without its black and gray.
 PALETTE = (
     (230, 159, 0),
     (86, 180, 233),
@@ -52,19 +52,19 @@ PALETTE = (
     (213, 94, 0),
 )
 
-# The bands are DLStudio's; neighbours overlap (65..85, 115..135, ...) and the last is open.
+# The bands are DLStudio's; neighbors overlap (65..85, 115..135, ...) and the last is open.
 _BANDS = ((25, 85), (65, 135), (115, 185), (165, 230), (210, math.inf))
 
 
 def class_specs(names: Sequence[str]) -> tuple[ClassSpec, ...]:
-    """Specs for ``names`` in order: values 50, 100, ..., DLStudio's bands, distinct colours."""
+    """Specs for ``names`` in order: values 50, 100, ..., DLStudio's bands, distinct colors."""
     return tuple(
         ClassSpec(
             name,
             value=50 * (i + 1),
             # Beyond DLStudio's five, a band keeps the width of its middle ones.
             band=_BANDS[i] if i < len(_BANDS) else (50 * i + 15, 50 * i + 85),
-            colour=PALETTE[i % len(PALETTE)],
+            color=PALETTE[i % len(PALETTE)],
         )
         for i, name in enumerate(names)
     )
@@ -84,7 +84,7 @@ DATASETS = {
 DRAWN = {"shapes": "shapes5", "coco": "scenes3"}
 #: Parts of a data set: training images train, validation images choose, test images judge.
 SPLITS = ("train", "validation", "test")
-#: What may be minimised, and what it is called.
+#: What may be minimized, and what it is called.
 LOSS_NAMES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
 #: Coefficients of the Dice term by variant and family: the report's section 3, which its figures
 #: show, and its section 2, which says otherwise.
@@ -111,7 +111,7 @@ class Recipe:
     valued_masks: bool  # targets are mask x class value, not mask
     raw_shapes: bool  # shapes enter as 0..255; everything else enters as -1..1
     threshold: float | None  # of the decoding; None decodes by the value bands of Listing 4
-    optimiser: str  # "sgd" (momentum 0.9) or "adamw" (cosine decay after a short warm-up)
+    optimizer: str  # "sgd" (momentum 0.9) or "adamw" (cosine decay after a short warm-up)
     batch_size: int
     learning_rates: tuple[float, ...]  # of the grid
 
@@ -133,7 +133,7 @@ class Recipe:
     def decode(self, output: "Tensor", classes: tuple[ClassSpec, ...]) -> "Tensor":
         """The network's output, float (N, C, H, W), to bool masks of the same shape.
 
-        Bands are open intervals, as in Listing 4; neighbouring bands overlap, but each plane is
+        Bands are open intervals, as in Listing 4; neighboring bands overlap, but each plane is
         held against its own class's band only.
         """
         if self.threshold is not None:
@@ -148,7 +148,7 @@ REPORT = Recipe(
     valued_masks=True,
     raw_shapes=True,
     threshold=None,
-    optimiser="sgd",
+    optimizer="sgd",
     batch_size=4,
     learning_rates=(1e-3, 1e-4, 1e-5),
 )
@@ -158,7 +158,7 @@ CORRECTED = Recipe(
     valued_masks=False,
     raw_shapes=False,
     threshold=0.5,
-    optimiser="adamw",
+    optimizer="adamw",
     batch_size=8,
     learning_rates=(4e-3,),
 )

@@ -12,7 +12,7 @@ _DRAWING = threading.RLock()
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """A block in which torch's CPU generator starts from ``seed``; afterwards it is as before.
+    """A block in which torch's CPU generator starts from ``seed``; afterward it is as before.
 
     Blocks of several threads wait for each other.
     """

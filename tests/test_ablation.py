@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seghw.claims.ablation import BASES, MENDS, PARTS, Change, ablation, changes, measure
+from seghw.claims.ablation import BASES, FIXES, PARTS, Change, ablation, changes, measure
 from seghw.network import MUNet
 from seghw.report.claims_figures import draw_ablation as draw
 from seghw.results import Records
@@ -14,7 +14,7 @@ from seghw.results import Records
 
 def test_each_run_differs_from_its_base_in_one_thing_and_its_seed():
     configs = ablation()
-    assert len({config.run_id for config in configs}) == 3 * (2 * len(PARTS) + len(MENDS))
+    assert len({config.run_id for config in configs}) == 3 * (2 * len(PARTS) + len(FIXES))
     for config in configs:
         base = asdict(BASES[config.recipe])
         differing = {name for name, value in asdict(config).items() if base[name] != value}
@@ -29,7 +29,7 @@ def test_every_change_gives_another_network():
         torch.manual_seed(0)
         return net(torch.randn(1, 3, 64, 64))
 
-    for change in (*PARTS.values(), *MENDS.values()):
+    for change in (*PARTS.values(), *FIXES.values()):
         assert not torch.equal(output(**change), output()), change
 
 
@@ -58,7 +58,7 @@ def test_differences_interval_and_verdict_by_hand():
 
 def test_without_ablations_nothing_is_measured_and_the_figure_says_so(smoke_runs):
     measured = measure(Records(smoke_runs, "smoke"))
-    assert len(measured) == 2 * len(PARTS) + len(MENDS)
+    assert len(measured) == 2 * len(PARTS) + len(FIXES)
     assert all(not found.pairs for found in measured)
     texts = [text.get_text() for ax in draw(measured).axes for text in ax.texts]
     assert texts == ["no runs: python -m seghw sweep --ablation"] * 2

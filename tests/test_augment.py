@@ -64,7 +64,7 @@ def test_half_of_the_images_are_flipped(drawn):
 
 
 def test_doubled_by_hand():
-    """About the centre of 8 x 8, pixels 3 and 4 become 2 to 5; what is farther out leaves."""
+    """About the center of 8 x 8, pixels 3 and 4 become 2 to 5; what is farther out leaves."""
     data = squares((3, 3, 4, 4), (0, 0, 1, 1), size=8)
     doubled = augmented(data, [0], flips_and_scales((2, 2), 0, horizontal=0), seed=0)
     expected = np.zeros((8, 8), bool)

@@ -46,7 +46,7 @@ from seghw.config import COCO3, SHAPES5, TrainConfig, class_specs
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.losses import dice_loss, report_dice_loss
-from seghw.report.claims_figures import COLOURS, claims, draw_claims
+from seghw.report.claims_figures import COLORS, claims, draw_claims
 from seghw.results import Records, RunEvaluation
 from seghw.train.runs import load_run, run_folder, write_history, write_record
 
@@ -704,7 +704,7 @@ def test_the_marker_shows_the_verdict():
     ]
     [ax] = draw_claims(rows)[0].axes
     drawn = [(line.get_marker(), line.get_markerfacecolor()) for line in ax.lines]
-    assert drawn == [("o", COLOURS["report"][0]), ("D", "white")]
+    assert drawn == [("o", COLORS["report"][0]), ("D", "white")]
 
 
 def test_the_figures_function_names_the_profile(tmp_path):

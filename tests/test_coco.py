@@ -95,8 +95,8 @@ def folder(tmp_path):
     return Folder(tmp_path)
 
 
-def plain(mode="RGB", colour="red", size=(WIDTH, HEIGHT)):
-    return Image.new(mode, size, colour)
+def plain(mode="RGB", color="red", size=(WIDTH, HEIGHT)):
+    return Image.new(mode, size, color)
 
 
 @pytest.fixture
@@ -178,14 +178,14 @@ def test_masks_and_boxes_by_hand(folder, encode):
         coco.instance_mask(chosen[0], chosen[0].objects[0][1]), square_mask()
     )
     data = coco.build(folder.json, folder.images, size=16, min_box=32)
-    # 64 x 48 to 16 x 16: nearest neighbour takes the columns 4i + 2 and the rows 3i + 1.
+    # 64 x 48 to 16 x 16: nearest neighbor takes the columns 4i + 2 and the rows 3i + 1.
     np.testing.assert_array_equal(data.masks[0, 1], square_mask()[1::3, 2::4])
     assert not data.masks[0, [0, 2]].any()
     assert data.boxes == [[(1, 2, 3, 9, 12)]]
     assert data.images.shape == (1, 3, 16, 16)
 
 
-def test_masks_are_resized_by_nearest_neighbour(folder):
+def test_masks_are_resized_by_nearest_neighbor(folder):
     noise = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.5
     folder.image(1, "1.png", plain())
     folder.annotation(1, "bus", run_lengths(noise))
@@ -245,7 +245,7 @@ def test_image_and_mask_stay_aligned(folder):
 def test_subfolders_are_searched(folder):
     for image_id, place in enumerate(["", "train2017/", "coco/val2017/"]):
         (folder.images / place).mkdir(parents=True, exist_ok=True)
-        folder.image(image_id, f"{place}{image_id}.png", plain(colour=(image_id, 0, 0)))
+        folder.image(image_id, f"{place}{image_id}.png", plain(color=(image_id, 0, 0)))
         folder.annotation(image_id, "cat")
     data = coco.build(folder.write(), folder.images, size=8, min_box=32)
     assert data.images[:, 0, 0, 0].tolist() == [0, 1, 2]
@@ -253,8 +253,8 @@ def test_subfolders_are_searched(folder):
 
 @pytest.mark.parametrize("name", ["train2017/1.png", "train2017\\1.png"])
 def test_a_file_name_may_carry_its_folder(folder, name):
-    folder.image(1, "train2017/1.png", plain(colour=(7, 0, 0)))
-    folder.image(2, "another/1.png", plain(colour=(9, 0, 0)))
+    folder.image(1, "train2017/1.png", plain(color=(7, 0, 0)))
+    folder.image(2, "another/1.png", plain(color=(9, 0, 0)))
     folder.content["images"][0]["file_name"] = name
     del folder.content["images"][1]
     folder.annotation(1, "cat")
@@ -281,7 +281,7 @@ def test_unusable_images_are_named_and_left_out(folder):
     with pytest.warns(
         UserWarning, match=r"^5 of 6 images left out: gone.png \(missing\)"
     ) as caught:
-        data, kept, left_out = coco.rasterise(chosen, folder.images, size=16)
+        data, kept, left_out = coco.rasterize(chosen, folder.images, size=16)
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
     assert list(left_out) == ["gone.png", "cut.jpg", "small.png", "text.png", "deep.png"]
@@ -302,14 +302,14 @@ def test_a_long_list_of_missing_images_is_cut_short():
 
 def test_an_instance_that_vanishes_has_no_box(folder):
     dot = np.zeros((HEIGHT, WIDTH), bool)
-    dot[0, 0] = True  # between the pixels that nearest neighbour takes
+    dot[0, 0] = True  # between the pixels that nearest neighbor takes
     for image_id in (1, 2):
         folder.image(image_id, f"{image_id}.png", plain())
         folder.annotation(image_id, "bus", run_lengths(dot))
     folder.annotation(2, "cat")
     chosen = coco.select(folder.write(), instances="any")
     with pytest.warns(UserWarning, match=r"1 of 2 images left out: 1.png \(nothing of it is left"):
-        data, kept, _ = coco.rasterise(chosen, folder.images, size=16)
+        data, kept, _ = coco.rasterize(chosen, folder.images, size=16)
     assert ids(kept) == [2]
     assert data.boxes == [[(1, 2, 3, 9, 12)]]
     assert not data.masks[0, 2].any()
@@ -339,8 +339,8 @@ def test_the_manifest_credits_every_image(folder, tmp_path):
         "image_id": "2",
         "file_name": "2.png",
         "class": "cat+pizza",
-        "licence": "Attribution License",
-        "licence_url": "http://cc/by",
+        "license": "Attribution License",
+        "license_url": "http://cc/by",
         "flickr_url": "http://flickr/2",
         "coco_url": "http://coco/2",
         "width": "64",
@@ -541,7 +541,7 @@ def test_real_coco_sets_hold_pycocotools_masks_on_every_image(coco_mini, capsys)
     reference = COCO(str(coco_mini[0]))
     names = {c["id"]: c["name"] for c in reference.dataset["categories"]}
     planes = {category: plane for plane, category in enumerate(names)}
-    data, kept, left_out = coco.rasterise(
+    data, kept, left_out = coco.rasterize(
         coco.select(coco_mini[0], list(names.values()), instances="any"),
         coco_mini[1],
         list(names.values()),
@@ -553,7 +553,7 @@ def test_real_coco_sets_hold_pycocotools_masks_on_every_image(coco_mini, capsys)
     )
     for image, masks in zip(kept, data.masks, strict=True):
         width, height = image.size
-        # Nearest neighbour: the source pixel that holds the centre of the new one.
+        # Nearest neighbor: the source pixel that holds the center of the new one.
         grid = np.ix_(*((2 * np.arange(size) + 1) * side // (2 * size) for side in (height, width)))
         expected = np.zeros_like(masks)
         for annotation in reference.imgToAnns[image.record["id"]]:
@@ -582,12 +582,12 @@ def test_the_command_builds_any_instances_with_their_credits(coco_mini, tmp_path
         source = annotated[row["image_id"]]
         assert row["flickr_url"] == (source["flickr_url"] or "")
         assert row["coco_url"] == (source["coco_url"] or "")
-        assert bool(row["licence"]) == bool(source["license"])  # one image comes without
+        assert bool(row["license"]) == bool(source["license"])  # one image comes without
 
 
 def test_real_coco_boxes_lie_where_coco_says(coco_mini):
     chosen = coco.select(coco_mini[0])
-    data = coco.rasterise(chosen, coco_mini[1], size=256).data
+    data = coco.rasterize(chosen, coco_mini[1], size=256).data
     for image, boxes in zip(chosen, data.boxes, strict=True):
         x, y, width, height = image.objects[0][1]["bbox"]
         scale = np.array([256 / image.size[0], 256 / image.size[1]] * 2)

@@ -10,7 +10,7 @@ from seghw.config import COCO3
 from seghw.data.dataset import SegmentationSet
 from seghw.data.shapes import generate
 from seghw.report.data_figures import distributions, gallery_scenes, gallery_shapes
-from seghw.report.plots import STYLE, colour_masks
+from seghw.report.plots import STYLE, color_masks
 
 
 def scenes(classes, size=32):
@@ -44,10 +44,10 @@ def pictures(figure):
 
 
 def assert_shows(picture, data, i):
-    """Image i on the left, its masks in their colours on the right, white between."""
+    """Image i on the left, its masks in their colors on the right, white between."""
     side = data.images.shape[-1]
     np.testing.assert_array_equal(picture[:, :side], data.images[i].transpose(1, 2, 0))
-    np.testing.assert_array_equal(picture[:, -side:], colour_masks(data.masks[i], data.classes))
+    np.testing.assert_array_equal(picture[:, -side:], color_masks(data.masks[i], data.classes))
     assert (picture[:, side:-side] == 255).all()
 
 
@@ -90,7 +90,7 @@ def test_the_distributions_are_those_of_the_sets(drawn):
     assert heights == [sum(len(boxes) == n for boxes in data.boxes) for n in range(6)]
     assert [bar.get_height() for bar in few.patches] == [0, 8]
     holds = data.masks.any(axis=(2, 3))
-    # First the grey bars, over everything, then those of the classes.
+    # First the gray bars, over everything, then those of the classes.
     assert widths(classes) == pytest.approx([1.0] * 5 + holds.mean(axis=0).tolist())
     assert widths(present) == pytest.approx([1, 1, 1, 2 / 8, 5 / 8, 1 / 8])
     counts = [sum(c == k for boxes in data.boxes for c, *_ in boxes) for k in range(5)]

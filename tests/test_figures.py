@@ -7,7 +7,7 @@ import pytest
 from seghw.config import COCO3
 from seghw.errors import BadInput
 from seghw.report.figures import FIGURES, make_figures, parse_numbers
-from seghw.report.plots import colour_masks, overlay
+from seghw.report.plots import color_masks, overlay
 from seghw.results import Records
 
 
@@ -78,11 +78,11 @@ def test_missing_records_are_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_overlapping_masks_average_their_colours():
+def test_overlapping_masks_average_their_colors():
     masks = np.zeros((3, 1, 3), bool)
     masks[0, 0, :2] = masks[1, 0, 1:2] = True
-    first, second = (np.array(COCO3[i].colour) for i in (0, 1))
-    assert colour_masks(masks, COCO3)[0].tolist() == [
+    first, second = (np.array(COCO3[i].color) for i in (0, 1))
+    assert color_masks(masks, COCO3)[0].tolist() == [
         first.tolist(),
         ((first + second) // 2).tolist(),
         [0, 0, 0],
@@ -94,4 +94,4 @@ def test_overlay_leaves_the_unmasked_grey():
     masks = np.zeros((3, 1, 2), bool)
     masks[2, 0, 0] = True
     found = overlay(image, masks, COCO3, strength=1.0)[0]
-    assert found.tolist() == [list(COCO3[2].colour), [120, 120, 120]]
+    assert found.tolist() == [list(COCO3[2].color), [120, 120, 120]]

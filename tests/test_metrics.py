@@ -205,7 +205,7 @@ def assert_in_unit_range(scores):
 
 
 def brute_boundary(mask):
-    """Coordinates of the pixels with a 4-neighbour outside the mask or the image."""
+    """Coordinates of the pixels with a 4-neighbor outside the mask or the image."""
     inside = {tuple(map(int, at)) for at in np.argwhere(mask)}
     return [
         (y, x) for y, x in inside if not {(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)} <= inside
@@ -315,7 +315,7 @@ class TestBoundary:
 
 
 def flood(mask):
-    """Connected components as sets of coordinates, by flood fill over 8 neighbours."""
+    """Connected components as sets of coordinates, by flood fill over 8 neighbors."""
     left = {tuple(map(int, at)) for at in np.argwhere(mask)}
     found = []
     while left:
@@ -331,7 +331,7 @@ def flood(mask):
 
 
 class TestComponents:
-    def test_a_diagonal_joins_and_a_neighbouring_plane_does_not(self):
+    def test_a_diagonal_joins_and_a_neighboring_plane_does_not(self):
         masks = np.concatenate([plane("#..", ".#.", "..."), plane("#.#", "...", "#.#")])
         labels, planes = components(masks)
         assert labels.max() == 5

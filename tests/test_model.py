@@ -86,12 +86,12 @@ def test_ten_steps_of_sgd_give_the_losses_of_dlstudio(dlstudio):
     inputs = torch.randint(0, 256, (10, 2, 3, 32, 32)).float()
 
     def losses(net):
-        optimiser = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
+        optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
         for x, target in zip(inputs, targets, strict=True):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = F.mse_loss(net(x), target)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             yield loss.item()
 
     expected = list(losses(theirs))
@@ -223,7 +223,7 @@ def test_27_percent_of_dlstudios_parameters_never_get_a_gradient():
         }
 
 
-# The dense head, mended
+# The dense head, corrected
 
 
 @pytest.mark.parametrize("head", MENDED)
@@ -279,7 +279,7 @@ def test_without_copies_all_passes_the_bottom_of_the_u():
 
 
 @torch.no_grad()
-def test_the_dense_head_favours_no_pixel():
+def test_the_dense_head_favors_no_pixel():
     net = small(head="dense")
     nn.init.ones_(net.head.weight)
     nn.init.zeros_(net.head.bias)

@@ -64,9 +64,9 @@ def test_filled_boxes_are_inclusive():
 
 def test_the_first_click_is_the_innermost_pixel():
     mask = np.zeros((9, 12), np.bool_)
-    mask[2:7, 3:8] = True  # 5 x 5: its centre is x 5, y 4
+    mask[2:7, 3:8] = True  # 5 x 5: its center is x 5, y 4
     assert first_click(mask) == (5, 4, 1)
-    # An L: the thick end counts, not the centre of mass.
+    # An L: the thick end counts, not the center of mass.
     mask[:] = False
     mask[1:8, 1] = True
     mask[5:8, 1:4] = True

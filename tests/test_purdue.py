@@ -146,7 +146,7 @@ def test_shared_parts_are_understood(drawn, tmp_path):
 
 
 def test_a_part_shared_by_many_items_is_kept(tmp_path):
-    """Four pixels an image: one blank channel for all, one array each."""
+    """Four pixels per image: one blank channel for all, one array each."""
     blank = [0, 0, 0, 0]
     planes = [np.zeros((5, 2, 2), np.uint8) for _ in range(900)]
     items = [[blank, blank, [i % 256] * 4, planes[i], {}] for i in range(900)]

@@ -23,7 +23,7 @@ TRIED = {
     "contiguous memory": "contiguous, not channels_last",
     "convolutions in place of transposed ones": "convolutions for transposed ones",
     "`torch.compile`": "torch.compile",
-    "a fused optimiser": "fused optimiser",
+    "a fused optimizer": "fused optimizer",
     "one thread": "half as many threads",
     "denormals flushed": "denormals flushed to zero",
 }

@@ -16,7 +16,7 @@ def test_values_and_bands_are_dlstudios():
         (25, 85), (65, 135), (115, 185), (165, 230), (210, math.inf),
     ]  # fmt: skip
     assert [c.band for c in COCO3] == [(25, 85), (65, 135), (115, 185)]
-    assert len({c.colour for c in class_specs("abcdefg")}) == 7
+    assert len({c.color for c in class_specs("abcdefg")}) == 7
 
 
 def test_inputs():
@@ -74,7 +74,7 @@ def test_a_configuration_survives_json(rates):
     ("change", "message"),
     [
         ({"dataset": "coco"}, "'coco' is not one of"),
-        ({"recipe": "mended"}, "'mended'"),
+        ({"recipe": "corrected"}, "'corrected'"),
         ({"loss": "bce"}, "'bce'"),
         ({"profile": "huge"}, "'huge'"),
         ({"learning_rate": -1}, "-1"),

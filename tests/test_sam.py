@@ -1,4 +1,4 @@
-"""The segmenter, held against direct calls of transformers on randomly initialised weights."""
+"""The segmenter, held against direct calls of transformers on randomly initialized weights."""
 
 import json
 import shutil
@@ -392,8 +392,8 @@ def test_embeddings_survive_on_disk(folder, opened, image, tmp_path, monkeypatch
     np.testing.assert_array_equal(found.predicted_iou, expected.predicted_iou)
 
     kept.write_bytes(b"damaged")
-    mended = segment_boxes(load_sam(folder, cache=tmp_path), image, BOXES)
-    np.testing.assert_array_equal(mended.masks, expected.masks)
+    corrected = segment_boxes(load_sam(folder, cache=tmp_path), image, BOXES)
+    np.testing.assert_array_equal(corrected.masks, expected.masks)
     assert kept.stat().st_size > 1000
 
 

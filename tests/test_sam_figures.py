@@ -1,11 +1,11 @@
-"""Figures 35 to 45: masks are taken apart by objects, and objects keep their colour."""
+"""Figures 35 to 45: masks are taken apart by objects, and objects keep their color."""
 
 import numpy as np
 
 from seghw.config import class_specs
 from seghw.data.dataset import SegmentationSet
 from seghw.report.plots import paint
-from seghw.report.sam_figures import OF_NO_OBJECT, by_object, object_colours
+from seghw.report.sam_figures import OF_NO_OBJECT, by_object, object_colors
 
 
 def test_our_masks_are_split_by_the_boxes_of_their_class():
@@ -27,9 +27,9 @@ def test_our_masks_are_split_by_the_boxes_of_their_class():
     ]
 
 
-def test_colours_are_distinct_and_white_is_kept_for_the_rest():
-    assert len({*object_colours(7), OF_NO_OBJECT}) == 8
-    assert object_colours(9)[7:] == object_colours(2)
+def test_colors_are_distinct_and_white_is_kept_for_the_rest():
+    assert len({*object_colors(7), OF_NO_OBJECT}) == 8
+    assert object_colors(9)[7:] == object_colors(2)
     masks = np.zeros((2, 1, 3), np.bool_)
     masks[0, 0, :2] = masks[1, 0, 1] = True
     image = np.full((3, 1, 3), 100, np.uint8)

@@ -70,7 +70,7 @@ def test_whoever_knows_the_truth_scores_1(found):
     assert found["classes", "ours, report", "recall"].value == 0
     for score in ("recall at IoU 0.5", "recall at IoU 0.75", "mean best IoU"):
         assert found["automatic", "segmenter", score].value == 1
-    assert found["automatic", "segmenter", "unmatched masks an image"].value == 0
+    assert found["automatic", "segmenter", "unmatched masks per image"].value == 0
     assert found["automatic", "segmenter", "masks on an object that has any"].value == 1
 
 

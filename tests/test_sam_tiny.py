@@ -15,7 +15,7 @@ from seghw.sam import train_tiny as sam_tiny_data
 from seghw.sam import train_tiny as sam_tiny_training
 from seghw.sam.predictor import load_sam, segment_boxes
 from seghw.sam.prompts import find_objects
-from seghw.sam.tiny import Batch, Pool, mask_loss, normalise, objective
+from seghw.sam.tiny import Batch, Pool, mask_loss, normalize, objective
 from seghw.sam.train_tiny import Training
 
 
@@ -69,11 +69,11 @@ def test_it_is_small():
 # -- the data -----------------------------------------------------------------------------------
 
 
-def test_pixels_are_normalised_as_the_processor_does(data):
+def test_pixels_are_normalized_as_the_processor_does(data):
     inputs = sam_tiny_model.processor()(
         images=list(data.images[:3]), input_data_format="channels_first", return_tensors="pt"
     )
-    torch.testing.assert_close(normalise(data.images[:3]), inputs["pixel_values"])
+    torch.testing.assert_close(normalize(data.images[:3]), inputs["pixel_values"])
 
 
 def test_a_batch_holds_objects_of_its_images(data, pool):
@@ -90,7 +90,7 @@ def test_a_batch_holds_objects_of_its_images(data, pool):
 
 
 def test_half_of_the_batches_are_mirrored(pool):
-    known = {row.tobytes() for row in normalise(pool.images).numpy()}
+    known = {row.tobytes() for row in normalize(pool.images).numpy()}
     mirrored = []
     for seed in range(20):
         batch = pool.draw(np.random.default_rng(seed), torch.device("cpu"))
@@ -194,13 +194,13 @@ def test_a_step_reduces_the_loss_on_one_batch(pool):
     model = sam_tiny_model.build()
     batch = pool.draw(np.random.default_rng(0), torch.device("cpu"))
     batch = Batch(*(part[:2] for part in batch))
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     losses = []
     for _ in range(6):
         terms = objective(model, batch, torch.Generator().manual_seed(0))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         terms.total.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(terms.total.item())
         torch.testing.assert_close(sum(terms[1:]), terms.total)
     assert losses[-1] < 0.9 * losses[0]
@@ -238,7 +238,7 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing(pool, tmp_path, monkeyp
     rates = []
     for _ in range(4):
         training.advance()
-        rates.append(training.optimiser.param_groups[0]["lr"] / 1.5e-3)
+        rates.append(training.optimizer.param_groups[0]["lr"] / 1.5e-3)
     half_cosine = [(1 + np.cos(np.pi * share)) / 2 for share in (0, 0.25, 0.5, 0.75)]
     np.testing.assert_allclose(rates, np.multiply([0.5, 1, 1, 1], half_cosine))
 

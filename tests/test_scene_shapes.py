@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from seghw.data.scenes.outlines import (
     Group,
-    any_colour,
+    any_color,
     bounds,
     box,
     contrasting,
@@ -61,13 +61,13 @@ def test_shade_goes_to_black_and_white():
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_contrasting_colours_are_seldom_alike(seed):
+def test_contrasting_colors_are_seldom_alike(seed):
     rng = np.random.default_rng(seed)
-    others = [any_colour(rng), any_colour(rng)]
-    colour = contrasting(rng, others)
-    assert all(0 <= part <= 255 for part in colour)
+    others = [any_color(rng), any_color(rng)]
+    color = contrasting(rng, others)
+    assert all(0 <= part <= 255 for part in color)
     # All eight tries fall short of 110 rarely, and hardly ever by half.
-    assert min(math.dist(colour, other) for other in others) > 40
+    assert min(math.dist(color, other) for other in others) > 40
 
 
 def test_transform_moves_shapes_and_details_alike():
@@ -75,7 +75,7 @@ def test_transform_moves_shapes_and_details_alike():
     (group,) = transform(thing, [[0, -1], [1, 0]], (10, 20))  # a quarter turn
     assert group.shapes[0].tolist() == [[10, 21], [8, 20]]
     assert group.details[0][0].tolist() == [[9, 21]]
-    assert group.colour == RED
+    assert group.color == RED
     low, high = bounds([group])
     assert (low.tolist(), high.tolist()) == ([8, 20], [10, 21])
 

@@ -69,12 +69,12 @@ def test_pycocotools_reads_cocos_own_fields(api, folder):
     assert len(names) == len(WANTED) + len(DISTRACTORS)
     fields = {"id", "image_id", "category_id", "iscrowd", "segmentation", "area", "bbox"}
     assert all(set(a) == fields and a["category_id"] in names for a in api.anns.values())
-    licences = {entry["id"] for entry in api.dataset["licenses"]}
+    licenses = {entry["id"] for entry in api.dataset["licenses"]}
     files = set()
     for image in api.imgs.values():
         with Image.open(folder / "images" / image["file_name"]) as opened:
             assert (opened.mode, opened.size) == ("RGB", (image["width"], image["height"]))
-        assert image["license"] in licences
+        assert image["license"] in licenses
         files.add(image["file_name"])
     assert files == {path.name for path in (folder / "images").iterdir()}
 
@@ -178,7 +178,7 @@ def test_the_rest_holds_several_small_ones_or_crowds(api):
     assert all(isinstance(a["segmentation"]["counts"], list) for a in crowds)
 
 
-def test_colour_and_size_do_not_tell_the_classes_apart(api, folder):
+def test_color_and_size_do_not_tell_the_classes_apart(api, folder):
     features, labels = [], []
     for image_id in (i for i in api.imgs if qualifies(api, i)):
         (annotation,) = wanted(api, image_id)

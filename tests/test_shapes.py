@@ -47,17 +47,17 @@ def test_boxes_are_tight_round_their_class(drawn):
                 assert joint == extent(plane)
 
 
-def test_each_object_has_one_colour_and_its_own_tight_box(drawn):
+def test_each_object_has_one_color_and_its_own_tight_box(drawn):
     for image, masks, boxes in zip(drawn.images, drawn.masks, drawn.boxes, strict=True):
-        colours = np.unique(image.reshape(3, -1), axis=1).T
-        assert len(colours) == 1 + len(boxes)
+        colors = np.unique(image.reshape(3, -1), axis=1).T
+        assert len(colors) == 1 + len(boxes)
         seen = []
-        for colour in colours:
-            region = (image == colour[:, None, None]).all(axis=0)
+        for color in colors:
+            region = (image == color[:, None, None]).all(axis=0)
             classes = np.flatnonzero((masks & region).any(axis=(1, 2)))
             if len(classes) == 0:
                 assert np.array_equal(region, ~masks.any(axis=0))
-                assert colour.max() < 25
+                assert color.max() < 25
             else:
                 assert region.sum() >= 10  # large enough to be seen
                 assert masks[classes[0]][region].all()
@@ -65,14 +65,14 @@ def test_each_object_has_one_colour_and_its_own_tight_box(drawn):
         assert sorted(seen) == sorted(boxes)
 
 
-def test_colours_tell_objects_apart(drawn):
+def test_colors_tell_objects_apart(drawn):
     for image in drawn.images:
-        colours = np.unique(image.reshape(3, -1), axis=1).T.astype(int)
-        gaps = np.abs(colours[:, None] - colours[None]).max(axis=2)
-        assert gaps[~np.eye(len(colours), dtype=bool)].min() >= 48
+        colors = np.unique(image.reshape(3, -1), axis=1).T.astype(int)
+        gaps = np.abs(colors[:, None] - colors[None]).max(axis=2)
+        assert gaps[~np.eye(len(colors), dtype=bool)].min() >= 48
 
 
-def test_colours_cover_the_whole_range(drawn):
+def test_colors_cover_the_whole_range(drawn):
     assert drawn.images.min() == 0
     assert drawn.images.max() >= 250
 

@@ -104,8 +104,8 @@ def test_other_classes_are_refused(tmp_path):
 
 
 def test_a_diverging_run_says_where(tmp_path, monkeypatch):
-    # A learning rate that no optimiser survives.
-    monkeypatch.setitem(RECIPES, "corrected", replace(CORRECTED, optimiser="sgd"))
+    # A learning rate that no optimizer survives.
+    monkeypatch.setitem(RECIPES, "corrected", replace(CORRECTED, optimizer="sgd"))
     config = TrainConfig("shapes5", "corrected", "mse", 1e30, profile="smoke")
     run = train(config, runs=tmp_path, progress=False)
     assert run.status == "diverged"

@@ -25,7 +25,7 @@ PARTS = {
     "ASPP at rates 1, 2, 4": {"aspp_rates": (1, 2, 4)},
 }
 #: Other ways to paint every pixel, under the recipe that does.
-MENDS = {
+FIXES = {
     "resize-convolution": {"head": "resize"},
     "sub-pixel convolution": {"head": "subpixel"},
 }
@@ -43,7 +43,7 @@ def ablation(seeds: Sequence[int] = (0, 1, 2), profile: str = "laptop") -> list[
 
 def changes(recipe: str) -> dict[str, dict]:
     """What is varied under a recipe, by name."""
-    return {**PARTS, **(MENDS if recipe == "corrected" else {})}
+    return {**PARTS, **(FIXES if recipe == "corrected" else {})}
 
 
 @dataclass(frozen=True, eq=False)

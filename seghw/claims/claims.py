@@ -2,7 +2,7 @@
 
 ``check_claims`` measures them on the run records, each for both data families under both recipes
 where that applies. The verdict on the report's sentence rests on the recipe ``report``; the row of
-``corrected`` stands beside it: what remains when the faults are mended. How an interval becomes a
+``corrected`` stands beside it: what remains when the faults are fixed. How an interval becomes a
 verdict is the rule of ``seghw.claims.stats``; no verdict is written here.
 """
 
@@ -107,7 +107,7 @@ CLAIMS = (
     ),
     Claim(
         "dice_unstable",
-        "Dice is difficult and unstable to minimise",
+        "Dice is difficult and unstable to minimize",
         "4.4",
         "true if Dice falls less far and by fewer of its own steps than MSE, false if more",
         BELOW_1,

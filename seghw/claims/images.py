@@ -73,7 +73,7 @@ def inside(masks: np.ndarray, depth: float) -> np.ndarray:
 
     Args:
         masks: bool (N, C, H, W); beyond the image is outside.
-        depth: Euclidean, between the centres of pixels.
+        depth: Euclidean, between the centers of pixels.
     """
     core = np.zeros_like(masks)
     planes = masks.any(axis=(2, 3))
@@ -120,7 +120,7 @@ def small_and_large(data: SegmentationSet) -> tuple[np.ndarray, np.ndarray]:
 RIM = 2 / 64
 
 
-# -- scores: one number a row of the tables ---------------------------------------------------
+# -- scores: one number per row of the tables ---------------------------------------------------
 
 
 def class_mean(values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Runs that diverged are left out; a setting that diverges is not the best one
 (``runs.best_setting``). The best learning rate is chosen by the same validation IoU that the
-coefficients are compared by, alike for each: none is favoured, all are flattered a little.
+coefficients are compared by, alike for each: none is favored, all are flattered a little.
 
 A measurement takes a ``Group`` and yields effects.
 """
@@ -200,11 +200,11 @@ class Descent(NamedTuple):
 
     start: float  # mean of the first tenth of the history
     fall: float  # from there to the mean of the last tenth; at least one step
-    step: float  # median distance between neighbouring rows: large where the loss is noisy
+    step: float  # median distance between neighboring rows: large where the loss is noisy
 
 
 def descent_of(run: Run) -> Descent:
-    """The descent of the loss that the run minimised."""
+    """The descent of the loss that the run minimized."""
     loss = run.history["loss"]
     tenth = max(1, len(loss) // 10)
     start, end = float(loss[:tenth].mean()), float(loss[-tenth:].mean())

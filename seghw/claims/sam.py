@@ -85,7 +85,7 @@ def _effects(records: Records, family: str, recipe: str) -> Iterator[tuple[str, 
 
 
 def recall(counts: metrics.Counts) -> np.ndarray:
-    """Mean over the classes, one number a row, as all of these."""
+    """Mean over the classes, one number per row, as all of these."""
     return class_mean(metrics.recall(counts, per_image=True))
 
 

@@ -2,7 +2,7 @@
 
 The rule is the same for every claim:
 
-- One value a seed; their mean, with a 95 % t interval over the seeds.
+- One value per seed; their mean, with a 95 % t interval over the seeds.
 - Where test images are scored, also a 95 % percentile bootstrap over the images of the seeds'
   mean. The interval reported is the hull of both, so it covers either reason to be wrong.
 - Each claim says between which numbers its effect would lie if it were true; the finite ends are
@@ -34,7 +34,7 @@ RESAMPLES = 1000
 RATIO = "ratio"
 
 RULE = (
-    f"Rule: one value a seed, their mean with a {LEVEL:.0%} t interval over the seeds; where "
+    f"Rule: one value per seed, their mean with a {LEVEL:.0%} t interval over the seeds; where "
     f"test images are scored, its hull with a {LEVEL:.0%} bootstrap interval over the images. "
     "Supported or not supported only if the interval lies wholly on one side of the null value "
     f"and there are at least {SEEDS_NEEDED} seeds; exact facts need none. Intervals are made "
@@ -42,7 +42,7 @@ RULE = (
     "recipe report: supported if all are, not supported if one is not."
 )
 
-#: Tables of counts to one number a row; every table has one row a resample.
+#: Tables of counts to one number per row; every table has one row a resample.
 Score = Callable[..., np.ndarray]
 
 
@@ -152,12 +152,12 @@ def hull(*intervals: Interval) -> Interval:
 
 
 def from_seeds(reading: str, unit: str, values: Sequence[float], **more) -> Effect:
-    """The effect of one value a seed.
+    """The effect of one value per seed.
 
     Args:
         reading: what was measured.
         unit: of the values; with ``RATIO`` they must be positive.
-        values: one a seed; none gives an effect of NaN.
+        values: one per seed; none gives an effect of NaN.
         more: further fields of ``Effect``.
     """
     return _effect(reading, unit, _to_scale(unit, values), Interval(np.nan, np.nan), **more)
@@ -171,7 +171,7 @@ def from_images(
     Args:
         reading: what was measured.
         unit: of the score; with ``RATIO`` it must be positive.
-        score: called with one seed's tables, each with one row a resample; one number a row.
+        score: called with one seed's tables, each with one row a resample; one number per row.
         tables: for each seed the tables that the score takes; all of the same images, which are
             drawn together, so that differences of tables are paired.
         more: further fields of ``Effect``.
@@ -218,5 +218,5 @@ def _weights(images: int) -> np.ndarray:
 
 
 def _weighted(table: CountTable, weights: np.ndarray) -> CountTable:
-    """The table summed over each row's draw: one row a resample in place of one an image."""
+    """The table summed over each row's draw: one row a resample in place of one per image."""
     return type(table)(*(weights @ getattr(table, field.name) for field in fields(table)))

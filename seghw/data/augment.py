@@ -23,10 +23,10 @@ def flips_and_scales(
     horizontal: float = 0.5,
     vertical: float = 0.0,
 ) -> "Transform":
-    """Random flips, and a random scale about a centre that moves a little.
+    """Random flips, and a random scale about a center that moves a little.
 
     Scaling is ``RandomAffine``, bilinear on images and nearest on masks, both about the same
-    pixel centres. (``ScaleJitter`` resizes masks by a nearest neighbour that is rounded down, and
+    pixel centers. (``ScaleJitter`` resizes masks by a nearest neighbor that is rounded down, and
     so moves them against the image by up to half a pixel.) What comes in from outside is black
     and belongs to no class.
 

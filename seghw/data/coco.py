@@ -1,6 +1,6 @@
 """COCO annotations to class masks: which images, which pixels, and where they came from.
 
-``select`` applies the homework's rule to an annotation file, ``rasterise`` turns what it chose
+``select`` applies the homework's rule to an annotation file, ``rasterize`` turns what it chose
 into arrays, ``build`` is both at once, and ``write_manifest`` credits every image.
 """
 
@@ -46,7 +46,7 @@ class CocoImage:
 
     record: Mapping[str, Any]  # its entry of "images": id, file_name, width, height, URLs
     objects: tuple[tuple[str, Mapping[str, Any]], ...]  # (class name, its entry of "annotations")
-    licence: Mapping[str, Any]  # its entry of "licenses", empty where the file names none
+    license: Mapping[str, Any]  # its entry of "licenses", empty where the file names none
 
     @property
     def file_name(self) -> str:
@@ -105,7 +105,7 @@ def select(
         raise BadInput(f"instances must be 'single' or 'any', got {instances!r}")
     coco = read_annotations(annotations) if isinstance(annotations, str | Path) else annotations
     names = _category_names(coco, classes)
-    licences = {licence["id"]: licence for licence in coco.dataset["licenses"]}
+    licenses = {license["id"]: license for license in coco.dataset["licenses"]}
     chosen, removed = [], Counter()
     for image_id, record in sorted(coco.imgs.items()):
         objects = tuple(
@@ -120,7 +120,7 @@ def select(
         elif instances == "single" and min(objects[0][1]["bbox"][2:]) < min_box:
             removed[f"have a box under {min_box} pixels on a side"] += 1
         else:
-            chosen.append(CocoImage(record, objects, licences.get(record.get("license"), {})))
+            chosen.append(CocoImage(record, objects, licenses.get(record.get("license"), {})))
     if not chosen:
         reasons = "; ".join(f"{count} {reason}" for reason, count in removed.items())
         raise BadInput(
@@ -152,7 +152,7 @@ def instance_mask(image: CocoImage, annotation: Mapping[str, Any]) -> np.ndarray
     except Exception as error:  # pycocotools raises bare Exception for what it cannot read
         raise BadInput(
             f"annotation {annotation['id']} of {image.file_name} has no usable segmentation "
-            f"({error!r}); mend it or take it out"
+            f"({error!r}); fix it or take it out"
         ) from error
     return mask.astype(np.bool_)
 
@@ -182,26 +182,26 @@ def describe_left_out(left_out: Mapping[str, str], total: int) -> str:
 
 def _check_format(dataset: Any, path: str | Path) -> None:
     """Raise BadInput unless ``dataset`` is shaped as COCO's instance files are."""
-    mend = "give COCO's instances_*.json"
+    fix = "give COCO's instances_*.json"
     if not isinstance(dataset, dict):
-        raise BadInput(f"{path} holds a {type(dataset).__name__}, not COCO annotations; {mend}")
+        raise BadInput(f"{path} holds a {type(dataset).__name__}, not COCO annotations; {fix}")
     dataset.setdefault("licenses", [])
     for part, fields in _FIELDS.items():
         records = dataset.get(part)
         if not isinstance(records, list):
-            raise BadInput(f"{path} has no list of '{part}' and is not COCO's format; {mend}")
+            raise BadInput(f"{path} has no list of '{part}' and is not COCO's format; {fix}")
         for i, record in enumerate(records):
             if not isinstance(record, dict):
-                raise BadInput(f"{path}: {part}[{i}] is {record!r:.60}, not a record; {mend}")
+                raise BadInput(f"{path}: {part}[{i}] is {record!r:.60}, not a record; {fix}")
             for field, kind in fields.items():
                 if not isinstance(record.get(field), kind):
                     raise BadInput(
                         f"{path}: {part}[{i}] needs a {field!r} of type {kind.__name__}, "
-                        f"got {record.get(field)!r:.60}; {mend}"
+                        f"got {record.get(field)!r:.60}; {fix}"
                     )
     for image in dataset["images"]:
         if min(image["width"], image["height"]) < 1:
-            raise BadInput(f"{path}: image {image['id']} has no pixels; mend its width and height")
+            raise BadInput(f"{path}: image {image['id']} has no pixels; fix its width and height")
     for annotation in dataset["annotations"]:
         bbox = annotation["bbox"]
         if len(bbox) != 4 or not all(isinstance(number, int | float) for number in bbox):
@@ -225,26 +225,26 @@ def _category_names(coco: "COCO", classes: Sequence[str]) -> dict[int, str]:
     return {c["id"]: c["name"] for c in categories if c["name"] in classes}
 
 
-class Rasterised(NamedTuple):
+class Rasterized(NamedTuple):
     """What became of the chosen images."""
 
     data: SegmentationSet
-    kept: list[CocoImage]  # one an image of ``data``, in its order
+    kept: list[CocoImage]  # one per image of ``data``, in its order
     left_out: dict[str, str]  # file name to the reason
 
 
-def rasterise(
+def rasterize(
     chosen: Sequence[CocoImage],
     images: str | Path,
     classes: Sequence[str] = CLASSES,
     size: int = 256,
     name: str = "COCO",
-) -> Rasterised:
+) -> Rasterized:
     """Read the chosen images and draw their masks, both stretched to ``size`` x ``size``.
 
     Images of any mode become RGB and are resized by PIL's bilinear filter, which averages over
     every source pixel when it shrinks (antialiasing). Masks are pycocotools' own, resized by
-    nearest neighbour; several instances of a class are united in its plane. A box is the tight
+    nearest neighbor; several instances of a class are united in its plane. A box is the tight
     one around its resized instance. An instance without a single pixel after the resize has no
     box; an image that loses all its instances so is left out, as are images that are missing,
     damaged, or of another size than annotated: one warning counts and names them.
@@ -293,7 +293,7 @@ def rasterise(
         warnings.warn(describe_left_out(left_out, len(chosen)), stacklevel=2)
     n = len(kept)
     data = SegmentationSet(pixels[:n], masks[:n], boxes, class_specs(classes), name)
-    return Rasterised(data, kept, left_out)
+    return Rasterized(data, kept, left_out)
 
 
 def build(
@@ -305,20 +305,20 @@ def build(
     instances: Instances = "single",
     name: str = "COCO",
 ) -> SegmentationSet:
-    """``select`` and ``rasterise`` in one: images uint8 (N, 3, size, size), one plane a class."""
+    """``select`` and ``rasterize`` in one: images uint8 (N, 3, size, size), one plane per class."""
     chosen = select(annotations, classes, min_box, instances)
-    return rasterise(chosen, images, classes, size, name).data
+    return rasterize(chosen, images, classes, size, name).data
 
 
 def manifest(chosen: Sequence[CocoImage]) -> list[dict[str, Any]]:
-    """One row an image: what it is, whose licence it is under, and where it came from."""
+    """One row per image: what it is, whose license it is under, and where it came from."""
     return [
         {
             "image_id": image.record["id"],
             "file_name": image.file_name,
             "class": "+".join(dict.fromkeys(class_name for class_name, _ in image.objects)),
-            "licence": image.licence.get("name", ""),
-            "licence_url": image.licence.get("url", ""),
+            "license": image.license.get("name", ""),
+            "license_url": image.license.get("url", ""),
             "flickr_url": image.record.get("flickr_url", ""),
             "coco_url": image.record.get("coco_url", ""),
             "width": image.record["width"],
@@ -368,7 +368,7 @@ def _read_image(image: CocoImage, files: Mapping[str, Path], size: int) -> np.nd
             if opened.size != image.size:
                 raise _UnusableError(f"is {opened.size}, annotated as {image.size}")
             if opened.mode.startswith(("I", "F")):  # convert() would clip it to white
-                raise _UnusableError(f"has more than 8 bits a channel (mode {opened.mode})")
+                raise _UnusableError(f"has more than 8 bits per channel (mode {opened.mode})")
             rgb = opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _UnusableError(f"unreadable: {error}") from error
@@ -377,6 +377,6 @@ def _read_image(image: CocoImage, files: Mapping[str, Path], size: int) -> np.nd
 
 
 def _resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Bool (size, size) by nearest neighbour, so that no pixel is half an object."""
+    """Bool (size, size) by nearest neighbor, so that no pixel is half an object."""
     resized = Image.fromarray(mask.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
     return np.asarray(resized) > 0

@@ -16,12 +16,12 @@ Box = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class SegmentationSet:
-    """N images of one size with one boolean mask plane a class.
+    """N images of one size with one boolean mask plane per class.
 
     Attributes:
         images: uint8 (N, 3, H, W), RGB, 0..255.
         masks: bool (N, C, H, W); planes may overlap, a class may be absent from an image.
-        boxes: one list an image of ``(class_index, x0, y0, x1, y1)``, inclusive pixel indices.
+        boxes: one list per image of ``(class_index, x0, y0, x1, y1)``, inclusive pixel indices.
         classes: one ``ClassSpec`` a mask plane, in the order of the planes.
         name: what the set is and where it came from, in words fit for a caption.
     """
@@ -101,7 +101,7 @@ class SegmentationSet:
                 for part in ("images", "masks")
             )
             classes = tuple(
-                ClassSpec(c["name"], c["value"], tuple(c["band"]), tuple(c["colour"]))
+                ClassSpec(c["name"], c["value"], tuple(c["band"]), tuple(c["color"]))
                 for c in about["classes"]
             )
             boxes = [[tuple(box) for box in boxes] for boxes in about["boxes"]]
@@ -123,7 +123,7 @@ def batches(count: int, batch_size: int, seed: int | None = None) -> Iterator[np
 
     Args:
         count: number of images.
-        batch_size: indices a batch.
+        batch_size: indices per batch.
         seed: shuffle with this seed; None keeps the order.
     """
     order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)

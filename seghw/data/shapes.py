@@ -14,7 +14,7 @@ MAX_OBJECTS = 5
 _RADIUS = (0.095, 0.28)
 # An object that shows less than this share of itself cannot be told by eye.
 _MIN_VISIBLE = 0.25
-# Two colours that differ by less than this in every channel look alike.
+# Two colors that differ by less than this in every channel look alike.
 _MIN_CONTRAST = 48
 _BACKGROUND_BELOW = 25
 _PLACES_TRIED = 30
@@ -23,7 +23,7 @@ _PLACES_TRIED = 30
 def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
     """Draw a look-alike of PurdueShapes5MultiObject: one to five shapes on near-black.
 
-    Each object has one random colour, scale, rotation and place, lies inside the image whole,
+    Each object has one random color, scale, rotation and place, lies inside the image whole,
     and hides what was drawn before it; at least a quarter of each stays visible. Masks and
     boxes hold visible pixels only, so the planes of an image are disjoint. Image i depends on
     ``seed``, ``size`` and i alone: a longer set begins with the shorter one.
@@ -57,7 +57,7 @@ def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
 def _draw_image(rng: np.random.Generator, image: np.ndarray, masks: np.ndarray) -> list[Box]:
     """Fill ``image`` (3, S, S) and ``masks`` (5, S, S), given all False; return the boxes."""
     owner = np.zeros(image.shape[1:], np.uint8)  # 0: background, k: the k-th object
-    colours = [rng.integers(0, _BACKGROUND_BELOW, 3)]
+    colors = [rng.integers(0, _BACKGROUND_BELOW, 3)]
     kinds, areas = [], [0]  # the background may vanish
     for _ in range(rng.integers(1, MAX_OBJECTS + 1)):
         kind = int(rng.integers(len(SHAPES5)))
@@ -70,9 +70,9 @@ def _draw_image(rng: np.random.Generator, image: np.ndarray, masks: np.ndarray) 
                 owner = trial
                 areas.append(region.sum())
                 kinds.append(kind)
-                colours.append(_colour_unlike(colours, rng))
+                colors.append(_color_unlike(colors, rng))
                 break
-    image[:] = np.array(colours, np.uint8)[owner].transpose(2, 0, 1)
+    image[:] = np.array(colors, np.uint8)[owner].transpose(2, 0, 1)
     boxes = []
     for k, kind in enumerate(kinds, start=1):
         region = owner == k
@@ -84,18 +84,18 @@ def _draw_image(rng: np.random.Generator, image: np.ndarray, masks: np.ndarray) 
 def _place(outline: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
     """Scale, turn and move ``outline`` at random; bool (size, size), true inside it."""
     radius = rng.uniform(*_RADIUS) * size
-    centre = complex(*rng.uniform(radius, size - 1 - radius, 2))
-    points = centre + outline * radius * np.exp(2j * np.pi * rng.random())
+    center = complex(*rng.uniform(radius, size - 1 - radius, 2))
+    points = center + outline * radius * np.exp(2j * np.pi * rng.random())
     canvas = Image.new("L", (size, size))
     ImageDraw.Draw(canvas).polygon(points.view(float).tolist(), fill=1)
     return np.asarray(canvas, np.bool_)
 
 
-def _colour_unlike(others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    while True:  # five colours rule out less than a third of the cube
-        colour = rng.integers(0, 256, 3)
-        if np.abs(colour - np.array(others)).max(axis=1).min() >= _MIN_CONTRAST:
-            return colour
+def _color_unlike(others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    while True:  # five colors rule out less than a third of the cube
+        color = rng.integers(0, 256, 3)
+        if np.abs(color - np.array(others)).max(axis=1).min() >= _MIN_CONTRAST:
+            return color
 
 
 # Outlines are corners x + iy round 0, the farthest at distance 1.

@@ -6,8 +6,10 @@ Drawn sets are made on first use. Those that take long to make are cached below
 
 import hashlib
 import math
+import shutil
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +204,9 @@ def _cached(name: str, make: Callable[[], SegmentationSet]) -> SegmentationSet:
     folder = CACHE / name
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / f".{name}.lock"):
-        if not (folder / "set.json").is_file():
-            make().save(folder)
+        if folder.exists():
+            with suppress(BadInput):  # what is damaged, or of an older version, is made again
+                return SegmentationSet.load(folder)
+            shutil.rmtree(folder)
+        make().save(folder)
     return SegmentationSet.load(folder)

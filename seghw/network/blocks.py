@@ -12,7 +12,7 @@ HEADS = ("report", "dense", "resize", "subpixel")
 class ASPP(nn.Module):
     """Look at one feature map through several dilation rates at once, and merge.
 
-    One 1 x 1 convolution keeps the detail; one 3 x 3 convolution a rate looks ``rate`` cells
+    One 1 x 1 convolution keeps the detail; one 3 x 3 convolution per rate looks ``rate`` cells
     away; a last 1 x 1 convolution merges their concatenation (Listing 1).
 
     Args:
@@ -141,7 +141,7 @@ def doubler(channels: int, head: str) -> nn.Module:
 
 
 def output_layer(channels: int, num_classes: int, head: str) -> nn.Module:
-    """From the outer level to the image's size, one plane a class; ``head`` as in ``doubler``."""
+    """From the outer level to the image's size, one plane per class; ``head`` as in ``doubler``."""
     if head == "report":
         # Stride 2 and dilation 2: tap k of input cell i lands on 2 i + 2 k - 2, always even.
         return nn.ConvTranspose2d(

@@ -86,7 +86,7 @@ class MUNet(nn.Module):
         self.head = output_layer(width, num_classes, head)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images to one plane a class.
+        """Images to one plane per class.
 
         Args:
             x: float (N, 3, H, W), H and W multiples of 8, in the range of the recipe.

@@ -38,11 +38,11 @@ UNITS = {
     "cells": "difference in cells of the map",
 }
 #: Of Okabe and Ito's palette, warm and cold for the recipes; one shade a data set.
-COLOURS = {
+COLORS = {
     "report": ("#D55E00", "#E69F00", "#CC79A7"),
     "corrected": ("#0072B2", "#56B4E9", "#009E73"),
 }
-#: Marker and whether it is filled: the verdict can be read without colour.
+#: Marker and whether it is filled: the verdict can be read without color.
 MARKERS = {SUPPORTED: ("o", True), NOT_SUPPORTED: ("X", True), UNDECIDED: ("D", False)}
 HOLDS = "#DDEEDD"
 
@@ -57,7 +57,7 @@ class Line:
 
 
 def claims(records: Records) -> tuple[Figure, str]:
-    """Effects with intervals, one panel a unit, and the verdict on each of the report's sentences.
+    """Effects with intervals, one panel per unit, and the verdict on each sentence.
 
     Returns:
         The figure and its caption.
@@ -93,7 +93,7 @@ def draw_claims(results: Sequence[Result]) -> tuple[Figure, str]:
 
 
 def _lines(results: Sequence[Result]) -> list[Line]:
-    """One line a reading; the first of each claim has the claim's text and verdict."""
+    """One line per reading; the first of each claim has the claim's text and verdict."""
     lines = []
     for number, rows in enumerate(by_claim(results), start=1):
         readings: dict[str, list[Result]] = {}
@@ -125,8 +125,8 @@ def _panel(ax: Axes, unit: str, lines: Sequence[Line], datasets: Sequence[str]) 
         _shade(ax, y, line.results[0].claim.holds)
         _draw_line(ax, y, line.results, datasets)
         if line.verdict:
-            colour = "#777777" if line.verdict.startswith(UNDECIDED) else "black"
-            style = {"va": "center", "fontsize": 7, "color": colour}
+            color = "#777777" if line.verdict.startswith(UNDECIDED) else "black"
+            style = {"va": "center", "fontsize": 7, "color": color}
             ax.text(1.01, y, line.verdict, transform=ax.get_yaxis_transform(), **style)
     labels = ["\n".join(textwrap.wrap(line.label, 46, break_on_hyphens=False)) for line in lines]
     ax.set_yticks(range(len(lines)), labels, fontsize=7.5)
@@ -154,31 +154,31 @@ def _shade(ax: Axes, y: float, holds: tuple[float, float]) -> None:
 
 
 def _draw_line(ax: Axes, y: float, results: Sequence[Result], datasets: Sequence[str]) -> None:
-    slots = [(recipe, dataset) for recipe in COLOURS for dataset in datasets]
+    slots = [(recipe, dataset) for recipe in COLORS for dataset in datasets]
     places = y + np.linspace(-0.3, 0.3, len(slots))
     measured = [result for result in results if not np.isnan(result.effect.value)]
     for result in measured:
         effect = result.effect
         place = places[slots.index((effect.recipe, effect.dataset))]
-        colour = COLOURS[effect.recipe][datasets.index(effect.dataset)]
-        ax.hlines(place, effect.low, effect.high, color=colour, lw=1.3, zorder=2)
-        ax.plot(effect.value, place, ls="", zorder=3, **_marker(result.verdict, colour))
+        color = COLORS[effect.recipe][datasets.index(effect.dataset)]
+        ax.hlines(place, effect.low, effect.high, color=color, lw=1.3, zorder=2)
+        ax.plot(effect.value, place, ls="", zorder=3, **_marker(result.verdict, color))
     if not measured:
         style = {"ha": "center", "va": "center", "fontsize": 7, "bbox": {"fc": "white", "lw": 0}}
         ax.text(0.5, y, "not measured", transform=ax.get_yaxis_transform(), **style)
 
 
-def _marker(verdict: str, colour: str) -> dict:
+def _marker(verdict: str, color: str) -> dict:
     shape, filled = MARKERS[verdict]
-    face = colour if filled else "white"
-    return {"marker": shape, "ms": 5, "mec": colour, "mfc": face, "mew": 1}
+    face = color if filled else "white"
+    return {"marker": shape, "ms": 5, "mec": color, "mfc": face, "mew": 1}
 
 
 def _legend(datasets: Sequence[str]) -> list[Line2D | Patch]:
     groups = [
-        Line2D([], [], color=colour, lw=3, label=f"{dataset}, recipe {recipe}")
-        for recipe, colours in COLOURS.items()
-        for dataset, colour in zip(datasets, colours, strict=False)
+        Line2D([], [], color=color, lw=3, label=f"{dataset}, recipe {recipe}")
+        for recipe, colors in COLORS.items()
+        for dataset, color in zip(datasets, colors, strict=False)
     ]
     verdicts = [Line2D([], [], ls="", label=name, **_marker(name, INK)) for name in MARKERS]
     return [*groups, *verdicts, Patch(color=HOLDS, label="the sentence would be true")]
@@ -199,14 +199,14 @@ def ablation_figure(records: Records) -> Drawn:
 
 
 def draw_ablation(measured: Sequence[Change]) -> Figure:
-    """Differences with their intervals, one row a change, one panel a recipe."""
+    """Differences with their intervals, one row a change, one panel per recipe."""
     figure, axes = new_figure(9, 3.2, 1, 2)
     for ax, recipe in zip(axes[0], RECIPES, strict=True):
         rows = [change for change in measured if change.recipe == recipe and change.pairs]
         for y, change in enumerate(rows):
-            colour = {"better": BLUE, "worse": RED}.get(change.verdict, INK)
-            ax.plot((change.effect.low, change.effect.high), (y, y), color=colour, lw=1.5)
-            ax.plot(change.differences, np.full(len(change.pairs), y), "o", ms=3.5, color=colour)
+            color = {"better": BLUE, "worse": RED}.get(change.verdict, INK)
+            ax.plot((change.effect.low, change.effect.high), (y, y), color=color, lw=1.5)
+            ax.plot(change.differences, np.full(len(change.pairs), y), "o", ms=3.5, color=color)
         if not rows:
             ax.text(0.5, 0.5, "no runs: python -m seghw sweep --ablation", ha="center")
         ax.axvline(0, color=INK, lw=0.8)

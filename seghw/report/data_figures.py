@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from seghw.data.dataset import SegmentationSet
-from seghw.report.plots import INK, Drawn, class_legend, colour_masks, new_figure, show
+from seghw.report.plots import INK, Drawn, class_legend, color_masks, new_figure, show
 from seghw.results import Records
 
-_PAIRS = 4  # images a row of a gallery, each beside its masks
+_PAIRS = 4  # images per row of a gallery, each beside its masks
 
 
 def gallery_shapes(records: Records) -> Drawn:
@@ -50,7 +50,7 @@ def distributions(records: Records) -> Drawn:
         sets.append(
             f"{data.name} ({len(data):,} images, {absent:.0%} of all image-class pairs absent)"
         )
-    titles = ("objects an image", "visible area of a class", "presence of a class")
+    titles = ("objects per image", "visible area of a class", "presence of a class")
     units = ("objects", "share of the image", "share of the images")
     for above, below, title, unit in zip(*axes, titles, units, strict=True):
         above.set_title(title)
@@ -80,8 +80,8 @@ def _gallery(data: SegmentationSet, rows: Mapping[str, np.ndarray]) -> Figure:
 
 
 def _beside_masks(data: SegmentationSet, i: int) -> np.ndarray:
-    """Image, a white line, and its masks in their colours, as one uint8 (H, W, 3)."""
-    masks = colour_masks(data.masks[i], data.classes)
+    """Image, a white line, and its masks in their colors, as one uint8 (H, W, 3)."""
+    masks = color_masks(data.masks[i], data.classes)
     line = np.full((len(masks), max(1, len(masks) // 32), 3), 255, np.uint8)
     return np.hstack([data.images[i].transpose(1, 2, 0), line, masks])
 
@@ -99,7 +99,7 @@ def _objects(ax: Axes, data: SegmentationSet) -> None:
 
 
 def _areas(ax: Axes, data: SegmentationSet) -> None:
-    """One box a class, of its visible pixels in the images that hold it."""
+    """One box per class, of its visible pixels in the images that hold it."""
     shares = data.masks.mean(axis=(2, 3)).T
     boxes = ax.boxplot(
         [of_class[of_class > 0] for of_class in shares],
@@ -112,17 +112,17 @@ def _areas(ax: Axes, data: SegmentationSet) -> None:
         medianprops={"color": "black"},
     )
     for box, spec in zip(boxes["boxes"], data.classes, strict=True):
-        box.set_facecolor(np.array(spec.colour) / 255)
+        box.set_facecolor(np.array(spec.color) / 255)
     _class_axis(ax, data)
 
 
 def _frequencies(ax: Axes, data: SegmentationSet) -> None:
-    """One bar a class, in its colour as far as it is present."""
+    """One bar per class, in its color as far as it is present."""
     present = data.masks.any(axis=(2, 3)).mean(axis=0)
     objects = np.bincount([c for boxes in data.boxes for c, *_ in boxes], minlength=len(present))
-    colours = [np.array(spec.colour) / 255 for spec in data.classes]
+    colors = [np.array(spec.color) / 255 for spec in data.classes]
     ax.barh(range(len(present)), 1.0, color="0.92", height=0.6)
-    bars = ax.barh(range(len(present)), present, color=colours, height=0.6)
+    bars = ax.barh(range(len(present)), present, color=colors, height=0.6)
     ax.bar_label(bars, [f"{n:,} objects" for n in objects], padding=3, fontsize=7.5)
     ax.set_xlim(0, 1)
     _class_axis(ax, data)

@@ -28,7 +28,7 @@ from seghw.report.plots import (
     STYLE,
     Drawn,
     coefficient_curves,
-    colour_masks,
+    color_masks,
     describe_run,
     evaluation_panel,
     loss_name,
@@ -128,13 +128,13 @@ def dotted_beside_dense(records: Records) -> Drawn:
         data = records.test_set(family)
         [i] = records.chosen_images(family, (50,))  # the reference's median image
         show(row[0], data.images[i], "image")
-        show(row[1], colour_masks(data.masks[i], data.classes), "truth")
+        show(row[1], color_masks(data.masks[i], data.classes), "truth")
         for ax, recipe in zip(row[2:], RECIPES, strict=True):
             found = records.evaluation(family, recipe, "mse_dice")
-            masks = colour_masks(found.masks[i], data.classes)
+            masks = color_masks(found.masks[i], data.classes)
             show(ax, masks, f"{recipe}: test mean IoU {found.iou:.2f}")
     return figure, (
-        "The report's network can paint every fourth pixel only; mended, it paints them all. The "
+        "The report's network can paint every fourth pixel only; the corrected one paints all. The "
         f"best MSE + Dice runs of both recipes, profile {records.profile}, on test images of "
         "median difficulty."
     )

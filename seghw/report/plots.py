@@ -30,8 +30,8 @@ STYLE = {
     "svg.hashsalt": "seghw",
 }
 
-Colour = tuple[int, int, int]  # red, green, blue, 0..255
-#: Colours for curves and for whatever else is not a class.
+Color = tuple[int, int, int]  # red, green, blue, 0..255
+#: Colors for curves and for whatever else is not a class.
 INK, RED, BLUE, GREEN = "#333333", "#D55E00", "#0072B2", "#009E73"
 
 
@@ -54,54 +54,54 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **g
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)
 
 
-def colour_masks(masks: np.ndarray, classes: Sequence[ClassSpec]) -> np.ndarray:
-    """Masks as one RGB picture on black; where planes overlap, their colours average.
+def color_masks(masks: np.ndarray, classes: Sequence[ClassSpec]) -> np.ndarray:
+    """Masks as one RGB picture on black; where planes overlap, their colors average.
 
     Args:
         masks: bool (C, H, W).
-        classes: one a plane.
+        classes: one per plane.
 
     Returns:
         uint8 (H, W, 3), 0..255.
     """
-    return _blend(masks, [spec.colour for spec in classes])
+    return _blend(masks, [spec.color for spec in classes])
 
 
-def _blend(masks: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
-    painted = np.einsum("chw,cd->hwd", masks.astype(float), np.reshape(colours, (-1, 3)))
+def _blend(masks: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
+    painted = np.einsum("chw,cd->hwd", masks.astype(float), np.reshape(colors, (-1, 3)))
     return (painted / np.maximum(masks.sum(0), 1)[..., None]).astype(np.uint8)
 
 
 def overlay(
     image: np.ndarray, masks: np.ndarray, classes: Sequence[ClassSpec], strength: float = 0.65
 ) -> np.ndarray:
-    """The image, greyed, with each mask in its class's colour on it.
+    """The image, grayed, with each mask in its class's color on it.
 
     Args:
         image: uint8 (3, H, W), RGB, 0..255.
         masks: bool (C, H, W).
-        classes: one a plane.
-        strength: share of the colour where there is a mask, 0..1.
+        classes: one per plane.
+        strength: share of the color where there is a mask, 0..1.
 
     Returns:
         uint8 (H, W, 3), 0..255.
     """
-    return paint(image, masks, [spec.colour for spec in classes], strength)
+    return paint(image, masks, [spec.color for spec in classes], strength)
 
 
 def paint(
-    image: np.ndarray, masks: np.ndarray, colours: Sequence[Colour], strength: float = 0.65
+    image: np.ndarray, masks: np.ndarray, colors: Sequence[Color], strength: float = 0.65
 ) -> np.ndarray:
-    """As ``overlay``, with any colours: masks bool (K, H, W), K colours (R, G, B) of 0..255."""
-    # Grey keeps the colours readable on images of any colour.
-    grey = np.repeat(image.mean(0)[..., None], 3, axis=2) * 0.6 + 60
-    colour = _blend(masks, colours)
+    """As ``overlay``, with any colors: masks bool (K, H, W), K colors (R, G, B) of 0..255."""
+    # Gray keeps the colors readable on images of any color.
+    gray = np.repeat(image.mean(0)[..., None], 3, axis=2) * 0.6 + 60
+    color = _blend(masks, colors)
     share = np.where(masks.any(0), strength, 0.0)[..., None]
-    return (share * colour + (1 - share) * grey).astype(np.uint8)
+    return (share * color + (1 - share) * gray).astype(np.uint8)
 
 
 def show(ax: Axes, picture: np.ndarray, title: str = "", **imshow) -> None:
-    """Show a picture, (H, W, 3) or (H, W), without ticks; colour-first arrays are turned."""
+    """Show a picture, (H, W, 3) or (H, W), without ticks; color-first arrays are turned."""
     if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] != 3:
         picture = picture.transpose(1, 2, 0)
     ax.imshow(picture, **imshow)
@@ -112,17 +112,17 @@ def show(ax: Axes, picture: np.ndarray, title: str = "", **imshow) -> None:
 
 
 def show_mask(ax: Axes, mask: np.ndarray, spec: ClassSpec, title: str = "") -> None:
-    """Show one class's mask, bool (H, W), in its colour on black."""
-    show(ax, colour_masks(mask[None], [spec]), title or spec.name)
+    """Show one class's mask, bool (H, W), in its color on black."""
+    show(ax, color_masks(mask[None], [spec]), title or spec.name)
 
 
 def class_legend(classes: Sequence[ClassSpec]) -> list[Patch]:
-    """Legend handles with the colours of the classes."""
-    return [Patch(color=np.array(spec.colour) / 255, label=spec.name) for spec in classes]
+    """Legend handles with the colors of the classes."""
+    return [Patch(color=np.array(spec.color) / 255, label=spec.name) for spec in classes]
 
 
 def evaluation_panel(data: SegmentationSet, masks: np.ndarray, i: int, title: str = "") -> Figure:
-    """Image, truth, one predicted mask a class as in Listing 4, and all of them on the image.
+    """Image, truth, one predicted mask per class as in Listing 4, and all of them on the image.
 
     Args:
         data: the set.
@@ -146,11 +146,11 @@ def evaluation_panel(data: SegmentationSet, masks: np.ndarray, i: int, title: st
     return figure
 
 
-_COLOURS = (BLUE, GREEN, RED)
+_COLORS = (BLUE, GREEN, RED)
 
 
 def loss_name(run: Run) -> str:
-    """What the run minimised, as a formula: ``MSE + 60 x Dice``."""
+    """What the run minimized, as a formula: ``MSE + 60 x Dice``."""
     if run.config.coefficient is None:
         return LOSS_NAMES[run.config.loss]
     return f"MSE + {run.config.coefficient:g} x Dice"
@@ -185,7 +185,7 @@ def coefficient_curves(runs: Mapping[float, Sequence[Run]], shown: float) -> Fig
     figure, axes = new_figure(9, 2.9, 1, 3)
     panels = zip(axes[0], ("mse", "dice", None), ("MSE term", "Dice term", None), strict=True)
     for ax, column, title in panels:
-        for (coefficient, seeds), colour in zip(sorted(runs.items()), _COLOURS, strict=False):
+        for (coefficient, seeds), color in zip(sorted(runs.items()), _COLORS, strict=False):
             bold = coefficient == shown
             label = f"{coefficient:g}, {seeds[0].config.learning_rate:g}"
             label += " (this figure)" if bold else ""
@@ -193,10 +193,10 @@ def coefficient_curves(runs: Mapping[float, Sequence[Run]], shown: float) -> Fig
             styles += [{"lw": 0.6, "alpha": 0.35}] * (len(seeds) - 1)
             for run, style in zip(seeds, styles, strict=True):
                 if column is None:
-                    _plot_score(ax, run, color=colour, **style)
+                    _plot_score(ax, run, color=color, **style)
                 else:
                     history = run.history
-                    ax.plot(history["iteration"], history[column], color=colour, **style)
+                    ax.plot(history["iteration"], history[column], color=color, **style)
         if column is not None:
             ax.set(title=title, xlabel="iteration")
     _finish_score(axes[0, 2])

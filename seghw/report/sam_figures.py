@@ -1,4 +1,4 @@
-"""Figures 35 to 45: the segmenter and our network on the same images, one colour an object."""
+"""Figures 35 to 45: the segmenter and our network on the same images, one color per object."""
 
 import textwrap
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from seghw.config import PALETTE
 from seghw.data.dataset import SegmentationSet
-from seghw.report.plots import Colour, Drawn, describe_run, new_figure, paint, set_name, show
+from seghw.report.plots import Color, Drawn, describe_run, new_figure, paint, set_name, show
 from seghw.results import Records, RunEvaluation
 from seghw.sam.prompts import box_masks
 
 PERCENTILES = (10, 30, 50, 70, 90)
 OF_NO_OBJECT = (255, 255, 255)
-_COLOURING = (
-    "One colour an object, the same for both; white is what our network painted outside of the "
+_COLORING = (
+    "One color per object, the same for both; white is what our network painted outside of the "
     "boxes of that class, a wrong class included."
 )
 
@@ -24,7 +24,7 @@ def sam_beside_ours(records: Records, recipe: str, k: int) -> Drawn:
     return _three(records, found, i, "image", sam_first=True), (
         f"Comparison {k + 1} on {set_name(found.run)}, test image {i}: (a) the segmenter "
         f"({records.segmenter.name}), prompted with the true box; (b) our network, which sees the "
-        f"image alone. {_COLOURING} {describe_run(found.run)}"
+        f"image alone. {_COLORING} {describe_run(found.run)}"
     )
 
 
@@ -35,7 +35,7 @@ def sam_on_shapes(records: Records, recipe: str, k: int) -> Drawn:
     show(axes[0, 1], of_sam(records, data, i), textwrap.fill(records.segmenter.name, 24))
     return figure, (
         f"The segmenter's ({records.segmenter.name}) output {k + 1} on {data.name}, test image "
-        f"{i}, prompted with the true boxes. One colour an object."
+        f"{i}, prompted with the true boxes. One color per object."
     )
 
 
@@ -47,8 +47,8 @@ def ours_on_shapes(records: Records, recipe: str) -> Drawn:
         show(axes[0, column], found.data.images[i], f"image {column + 1}")
         show(axes[1, column], of_ours(found, i), "our network")
     return figure, (
-        f"Our network's output for images 1 to 4 on {set_name(found.run)}, in the colours of "
-        f"figures 40 to 43. {_COLOURING} {describe_run(found.run)}"
+        f"Our network's output for images 1 to 4 on {set_name(found.run)}, in the colors of "
+        f"figures 40 to 43. {_COLORING} {describe_run(found.run)}"
     )
 
 
@@ -56,7 +56,7 @@ def ours_beside_sam(records: Records, recipe: str) -> Drawn:
     found = records.evaluation("shapes", recipe, "mse_dice")
     i = records.chosen_images("shapes", PERCENTILES)[4]
     return _three(records, found, i, "image 5", sam_first=False), (
-        f"Our network's output for image 5 on {set_name(found.run)}. {_COLOURING} "
+        f"Our network's output for image 5 on {set_name(found.run)}. {_COLORING} "
         f"{describe_run(found.run)} The segmenter's output ({records.segmenter.name}), which the "
         "report leaves out, stands beside it."
     )
@@ -82,13 +82,13 @@ def of_sam(records: Records, data: SegmentationSet, i: int) -> np.ndarray:
 
     corners = np.array([box[1:] for box in data.boxes[i]]).reshape(-1, 4)
     masks = segment_boxes(records.segmenter, data.images[i], corners).masks
-    return paint(data.images[i], masks, object_colours(len(masks)))
+    return paint(data.images[i], masks, object_colors(len(masks)))
 
 
 def of_ours(found: RunEvaluation, i: int) -> np.ndarray:
     """Image i with our network's masks, taken apart by the true boxes: uint8 (H, W, 3)."""
     masks = by_object(found.data, found.masks, i)
-    return paint(found.data.images[i], masks, [*object_colours(len(masks) - 1), OF_NO_OBJECT])
+    return paint(found.data.images[i], masks, [*object_colors(len(masks) - 1), OF_NO_OBJECT])
 
 
 def by_object(data: SegmentationSet, masks: np.ndarray, i: int) -> np.ndarray:
@@ -111,6 +111,6 @@ def by_object(data: SegmentationSet, masks: np.ndarray, i: int) -> np.ndarray:
     return np.concatenate((masks[i, classes] & boxes, rest.any(axis=0)[None]))
 
 
-def object_colours(count: int) -> list[Colour]:
-    """One colour an object; after the last comes the first again."""
+def object_colors(count: int) -> list[Color]:
+    """One color per object; after the last comes the first again."""
     return [PALETTE[k % len(PALETTE)] for k in range(count)]

@@ -22,7 +22,7 @@ ON_OBJECT = 0.5
 
 @dataclass(frozen=True, eq=False)
 class AutomaticCounts(CountTable):
-    """Masks and objects, one row an image, in a single column: int64 (N, 1) each."""
+    """Masks and objects, one row per image, in a single column: int64 (N, 1) each."""
 
     objects: np.ndarray
     found_50: np.ndarray  # of these, matched to a mask with an IoU of at least 0.5
@@ -68,7 +68,7 @@ def _share(part: np.ndarray, whole: np.ndarray) -> float:
 SCORES = {
     "recall at IoU 0.5": recall_50,
     "recall at IoU 0.75": recall_75,
-    "unmatched masks an image": unmatched_per_image,
+    "unmatched masks per image": unmatched_per_image,
     "masks on an object that has any": masks_per_object,
 }
 

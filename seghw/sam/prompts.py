@@ -9,7 +9,7 @@ from seghw import metrics
 from seghw.data.dataset import Box, SegmentationSet
 from seghw.errors import BadInput
 
-_EIGHT = np.ones((3, 3))  # neighbours, diagonal ones included
+_EIGHT = np.ones((3, 3))  # neighbors, diagonal ones included
 #: Of a box that a network found, as a share of the image.
 _LEAST_AREA = 0.01
 
@@ -18,7 +18,7 @@ _LEAST_AREA = 0.01
 class Objects:
     """The objects of a set that can be told apart, in the order of its images and boxes.
 
-    A ``SegmentationSet`` has a mask a class, not a mask an object. An object's mask is therefore
+    A ``SegmentationSet`` has a mask per class, not a mask per object. An object's mask is therefore
     taken to be what its class's plane holds inside its box. That is exact as long as no other
     box of the class overlaps it; objects of which this is not true are left out.
     """
@@ -142,7 +142,7 @@ class ObjectScores:
     given two scores of the same objects and a difference, a paired comparison.
     """
 
-    iou: np.ndarray  # float64 (N, M): a row an image, NaN where it has fewer than M objects
+    iou: np.ndarray  # float64 (N, M): a row per image, NaN where it has fewer than M objects
 
     @classmethod
     def of_values(cls, iou: np.ndarray, image: np.ndarray, images: int) -> "ObjectScores":

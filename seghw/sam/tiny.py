@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from transformers import SamConfig, SamModel, SamProcessor
 
 SIDE = 64  # of the square it sees, in pixels
-#: By which SAM's preprocessing normalises pixels in 0..1: ImageNet's, red, green, blue.
+#: By which SAM's preprocessing normalizes pixels in 0..1: ImageNet's, red, green, blue.
 MEAN_AND_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PATCH = 4
 _WIDTH = 96  # of the image encoder
 _LAYERS = 3  # of the image encoder
 _EMBEDDING = 64  # channels of the image embedding, width of the mask decoder
 _HEADS = 4
-_PYTORCH_INITIALISES = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding
+_PYTORCH_INITIALIZES = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding
 
 
 def config() -> "SamConfig":
@@ -79,7 +79,7 @@ def build(seed: int = 0) -> "SamModel":
 
     SAM encodes the position of a prompt and of an image token by the same random frequencies,
     which are never trained. A fresh ``SamModel`` draws them with a standard deviation of half
-    the encoder's width, so that neighbouring pixels look unrelated, and some versions draw them
+    the encoder's width, so that neighboring pixels look unrelated, and some versions draw them
     twice, so that prompts and tokens do not speak of the same places. Here both share one
     parameter of standard normal frequencies, as in SAM's own code, and it is frozen.
 
@@ -91,7 +91,7 @@ def build(seed: int = 0) -> "SamModel":
     with seeded(seed):
         model = SamModel(config())
         for module in model.modules():
-            if isinstance(module, _PYTORCH_INITIALISES):
+            if isinstance(module, _PYTORCH_INITIALIZES):
                 module.reset_parameters()
         frequencies = torch.randn_like(model.shared_image_embedding.positional_embedding)
     shared = nn.Parameter(frequencies, requires_grad=False)
@@ -126,7 +126,7 @@ OBJECTS_AN_IMAGE = 2  # so that the encoder, the dear half, runs once for two ob
 class Batch(NamedTuple):
     """Objects to ask for: B images with P objects each, S x S pixels."""
 
-    pixels: Tensor  # float (B, 3, S, S), normalised
+    pixels: Tensor  # float (B, 3, S, S), normalized
     masks: Tensor  # float (B, P, S, S), 0 or 1
     boxes: Tensor  # float (B, P, 4), x0, y0, x1, y1, inclusive
 
@@ -155,13 +155,13 @@ class Pool:
             images, masks = images[..., ::-1], masks[..., ::-1]
             boxes[..., [0, 2]] = masks.shape[-1] - 1 - boxes[..., [2, 0]]
         return Batch(
-            normalise(images).to(device),
+            normalize(images).to(device),
             torch.from_numpy(masks.astype(np.float32)).to(device),
             torch.from_numpy(boxes).to(device),
         )
 
 
-def normalise(images: np.ndarray) -> Tensor:
+def normalize(images: np.ndarray) -> Tensor:
     """uint8 (B, 3, S, S) to what SAM's preprocessing makes of it, float of the same shape."""
     mean, std = (torch.tensor(v)[:, None, None] for v in MEAN_AND_STD)
     return (torch.from_numpy(images.copy()) / 255 - mean) / std
@@ -258,7 +258,7 @@ def _well_inside(masks: Tensor) -> Tensor:
 def _clicks(
     where: Tensor, masks: Tensor, count: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """``count`` random pixels of each plane of ``where`` (B, P, S, S), labelled by the mask."""
+    """``count`` random pixels of each plane of ``where`` (B, P, S, S), labeled by the mask."""
     planes = where.flatten(0, 1).flatten(1) + 1e-9  # anywhere, where there is nothing to choose
     pixels = torch.multinomial(planes, count, replacement=True, generator=generator)
     labels = masks.flatten(0, 1).flatten(1).gather(1, pixels).long()

@@ -101,13 +101,13 @@ class Training:
         self.model.to(self.device)
         self.peak = PEAK_LEARNING_RATE if start is None else REFINING_LEARNING_RATE
         self.moved_boxes = MOVED_BOXES if start is None else REFINING_MOVED_BOXES
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad], lr=self.peak
         )
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, float]] = []
         state = resume_checkpoint(
-            self.folder / CHECKPOINT, self.model, self.optimiser, self.device, {"seed": seed}
+            self.folder / CHECKPOINT, self.model, self.optimizer, self.device, {"seed": seed}
         )
         if state:
             self.step, self.seconds, self.history = (
@@ -121,7 +121,7 @@ class Training:
         return min(1.0, done)
 
     def advance(self) -> tiny.Terms:
-        """One step of the optimiser; its terms, before it."""
+        """One step of the optimizer; its terms, before it."""
         start = time.perf_counter()
         # All that is random follows from the seed and the step, so that neither need be saved.
         seeds = np.random.SeedSequence([self.seed, self.step])
@@ -129,12 +129,12 @@ class Training:
         generator = torch.Generator(self.device).manual_seed(int(seeds.generate_state(1)[0]))
         terms = tiny.objective(self.model, batch, generator, self.moved_boxes)
         warm_up = min(1.0, (self.step + 1) / WARM_UP)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self.peak * warm_up * (1 + math.cos(math.pi * self.share)) / 2
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         terms.total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT)
-        self.optimiser.step()
+        self.optimizer.step()
         self.step += 1
         self.seconds += time.perf_counter() - start
         return terms
@@ -144,7 +144,7 @@ class Training:
         save_checkpoint(
             self.folder / CHECKPOINT,
             self.model,
-            self.optimiser,
+            self.optimizer,
             step=self.step,
             seconds=self.seconds,
             seed=self.seed,
@@ -190,7 +190,7 @@ def train(
     Args:
         folder: where to; may hold the checkpoint of an interrupted training.
         minutes: of training proper, without drawing and scoring; or
-        steps: of the optimiser.
+        steps: of the optimizer.
         seed: of the initial weights, the batches and the prompts.
         start: folder of a trained SAM-tiny to refine; default, random weights.
 

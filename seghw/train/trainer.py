@@ -160,7 +160,7 @@ class Training:
             network = build_network(config)
         # channels_last is how the convolution libraries want it, on CPUs and GPUs alike.
         self.model = network.to(device, memory_format=torch.channels_last)
-        self.optimiser = optimiser(self.recipe, config.learning_rate, self.model)
+        self.optimizer = optimizer(self.recipe, config.learning_rate, self.model)
         self.history: list[tuple[float, ...]] = []
         self.epochs: list[dict[str, float]] = []
         self.seconds = 0.0
@@ -218,7 +218,7 @@ class Training:
     def step(
         self, indices: np.ndarray, iteration: int, *, measure_gradients: bool
     ) -> tuple[LossTerms, GradientBalance | None]:
-        """One optimiser step on the images of ``indices``.
+        """One optimizer step on the images of ``indices``.
 
         Args:
             indices: into the training set.
@@ -232,11 +232,11 @@ class Training:
         output = self.model(x)
         terms = self._loss(output, target)
         pulls = gradient_balance(output, target, self.dice) if measure_gradients else None
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(iteration)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         terms.total.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         return LossTerms(*(term.detach() for term in terms)), pulls
 
     def _batch(self, indices: np.ndarray, iteration: int) -> tuple[np.ndarray, np.ndarray]:
@@ -255,7 +255,7 @@ class Training:
 
     def _learning_rate(self, iteration: int) -> float:
         """Constant under SGD, as in the course; else a linear warm-up and a cosine to zero."""
-        if self.recipe.optimiser == "sgd":
+        if self.recipe.optimizer == "sgd":
             return self.config.learning_rate
         share = iteration / self.iterations
         warm_up = min(1.0, share / 0.1)
@@ -301,7 +301,7 @@ class Training:
         save_checkpoint(
             self.folder / CHECKPOINT,
             self.model,
-            self.optimiser,
+            self.optimizer,
             **self._identity(),
             history=self.history,
             epochs=self.epochs,
@@ -310,7 +310,7 @@ class Training:
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
-        state = resume_checkpoint(path, self.model, self.optimiser, self.device, self._identity())
+        state = resume_checkpoint(path, self.model, self.optimizer, self.device, self._identity())
         if state:
             self.history, self.epochs = state["history"], state["epochs"]
             self.seconds = state["seconds"]
@@ -341,31 +341,31 @@ class Training:
         return load_run(self.folder)
 
 
-def optimiser(recipe: Recipe, learning_rate: float, model: nn.Module) -> torch.optim.Optimizer:
+def optimizer(recipe: Recipe, learning_rate: float, model: nn.Module) -> torch.optim.Optimizer:
     """The recipe's: SGD with the course's momentum of 0.9, or AdamW."""
-    if recipe.optimiser == "sgd":
+    if recipe.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
     return torch.optim.AdamW(model.parameters(), lr=learning_rate)
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, **state: Any
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, **state: Any
 ) -> None:
-    """Write weights, the optimiser's state and ``state``: plain numbers, text, lists, dicts."""
+    """Write weights, the optimizer's state and ``state``: plain numbers, text, lists, dicts."""
     with atomic_write(path) as temporary:
         torch.save(
-            {"model": model.state_dict(), "optimiser": optimiser.state_dict(), **state}, temporary
+            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **state}, temporary
         )
 
 
 def resume_checkpoint(
     path: Path,
     model: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     device: torch.device,
     identity: dict[str, Any],
 ) -> dict[str, Any] | None:
-    """Load what ``save_checkpoint`` wrote into the model and the optimiser.
+    """Load what ``save_checkpoint`` wrote into the model and the optimizer.
 
     Args:
         identity: entries of the state that must be as they are here.
@@ -387,7 +387,7 @@ def resume_checkpoint(
                     "remove it to start again"
                 )
         model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
+        optimizer.load_state_dict(state["optimizer"])
     except BadInput:
         raise
     except (

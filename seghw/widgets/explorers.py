@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seghw.sam.predictor import Segmenter
     from seghw.train.runs import Run
 
-#: Image pixels a side that one cell of the map at the bottom of the U stands for.
+#: Image pixels per side that one cell of the map at the bottom of the U stands for.
 CELL = 8
 
 
@@ -36,7 +36,7 @@ def draw_taps(ax: Axes, picture: np.ndarray, rate: int, row: int, column: int) -
         picture: an image, uint8 (3, H, W), ruled in cells of 8 x 8 pixels, on which ASPP works;
             or a feature map (H / 8, W / 8) itself.
         rate: dilation, in cells.
-        row: of the cell that the kernel is centred on.
+        row: of the cell that the kernel is centerd on.
         column: likewise.
 
     Returns:
@@ -157,10 +157,10 @@ def draw_balance(axes: np.ndarray, target: torch.Tensor, coefficient: float, str
 
     shares = np.linspace(0, 2, 41)
     curves = np.array([terms(share) for share in shares])
-    for curve, colour, label in zip(
+    for curve, color, label in zip(
         curves.T, (BLUE, RED), ("MSE", "coefficient x Dice"), strict=True
     ):
-        axes[0].plot(shares, curve, color=colour, label=label)
+        axes[0].plot(shares, curve, color=color, label=label)
     axes[0].plot(shares, curves.sum(1), "--", color=INK, label="their sum")
     axes[0].axvline(strength, color=INK, lw=0.8)
     axes[0].set(xlabel="strength of the prediction (1: perfect)", ylabel="loss", ylim=(0, None))
@@ -218,8 +218,8 @@ def draw_decision(
     axes[0].contour(truth, levels=[0.5], colors="white", linewidths=0.8)
     picture = np.full((*truth.shape, 3), 235, dtype=np.uint8)
     outcomes = ((GREEN, painted & truth), (RED, painted & ~truth), (BLUE, truth & ~painted))
-    for colour, where in outcomes:
-        picture[where] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    for color, where in outcomes:
+        picture[where] = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     score = float(iou(count(painted[None, None], truth[None, None]))[0])
     show(axes[1], picture, f"{low:.2f} < output < {high:.2f}: IoU {score:.2f}")
     names = ("hit", "false alarm", "missed")
@@ -268,13 +268,13 @@ def draw_runs(axes: Sequence[Axes], runs: Sequence["Run"]) -> None:
         axes: three, for the MSE, the Dice term, and the validation mean IoU.
         runs: the same run may come twice.
     """
-    for run, colour, style in zip(runs, (BLUE, RED, GREEN), ("-", "--", ":"), strict=False):
+    for run, color, style in zip(runs, (BLUE, RED, GREEN), ("-", "--", ":"), strict=False):
         label = f"{run.config.recipe}, {loss_name(run)}, {run.config.learning_rate:g}"
         for ax, column in zip(axes[:2], ("mse", "dice"), strict=True):
-            ax.plot(run.history["iteration"], run.history[column], style, color=colour, label=label)
+            ax.plot(run.history["iteration"], run.history[column], style, color=color, label=label)
         epochs = run.record["epochs"]
         scores = [epoch["validation_iou"] for epoch in epochs]
-        axes[2].plot([e["epoch"] for e in epochs], scores, style, color=colour, marker="o", ms=3)
+        axes[2].plot([e["epoch"] for e in epochs], scores, style, color=color, marker="o", ms=3)
     axes[0].set(title="MSE term", xlabel="iteration", yscale="log")
     axes[1].set(title="Dice term", xlabel="iteration", yscale="log")
     axes[2].set(title="validation mean IoU", xlabel="epoch", ylim=(0, 1))

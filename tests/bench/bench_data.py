@@ -42,7 +42,7 @@ def bench_data(
 
     Args:
         count: images, drawn.
-        batch_size: images a batch.
+        batch_size: images per batch.
         rounds: of gathering a batch.
         reading_rounds: of reading the archive.
 

@@ -22,7 +22,7 @@ ABOUT = (
     "  plane, boxes, one grid of seven pictures an image.",
     "seghw, masks: Recipe.decode of the recipe report.",
     "seghw, masks and display: the same, and one grid of seven pictures an image: the image, all",
-    "  masks on it, and one mask a class in the class's colour.",
+    "  masks on it, and one mask per class in the class's color.",
 )
 
 _PADDING = 2  # pixels between the pictures of DLStudio's grid
@@ -105,7 +105,7 @@ def masks_of_grid(grid: Tensor, batch_size: int) -> Tensor:
     """The masks that DLStudio's grid shows: bool (N, 5, H, W).
 
     Args:
-        grid: float (3, height, width), 0..1; below two rows of pictures follows one row a class,
+        grid: float (3, height, width), 0..1; below two rows of pictures follows one row per class,
             with 1 where the mask is and a fifth of it elsewhere.
         batch_size: pictures a row.
     """
@@ -115,7 +115,7 @@ def masks_of_grid(grid: Tensor, batch_size: int) -> Tensor:
 
 
 def display(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """One column an image: the image, all masks on it, one mask a class.
+    """One column per image: the image, all masks on it, one mask per class.
 
     Args:
         images: uint8 (N, 3, H, W), 0..255.
@@ -128,6 +128,6 @@ def display(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     for image, planes in zip(images, masks, strict=True):
         pictures = [image.transpose(1, 2, 0), panels.overlay(image, planes, SHAPES5)]
         for k, spec in enumerate(SHAPES5):
-            pictures.append(panels.colour_masks(planes[k : k + 1], (spec,)))
+            pictures.append(panels.color_masks(planes[k : k + 1], (spec,)))
         columns.append(np.concatenate(pictures))
     return np.concatenate(columns, axis=1)

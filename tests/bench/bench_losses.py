@@ -1,4 +1,4 @@
-"""`bench losses`: the Dice losses against a plain reference, the mended network against the old."""
+"""`bench losses`: the Dice losses against a plain reference, the corrected network timed."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

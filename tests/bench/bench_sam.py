@@ -125,7 +125,7 @@ def _measured(call: Callable[[], Segments]) -> tuple[float, int, Segments]:
 
 @contextmanager
 def _peak_memory(every: float = 0.005) -> Iterator[Callable[[], int]]:
-    """Watch the resident set; afterwards the function given says how far it grew."""
+    """Watch the resident set; afterward the function given says how far it grew."""
     try:
         import psutil
     except ImportError as error:

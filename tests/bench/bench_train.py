@@ -22,7 +22,7 @@ from seghw.data import purdue, shapes
 from seghw.data.dataset import SegmentationSet, batches
 from seghw.errors import BadInput
 from seghw.network import MUNet, from_dlstudio
-from seghw.train.trainer import Training, optimiser
+from seghw.train.trainer import Training, optimizer
 from tests.bench.bench_tried import TRIED, tried_steps
 from tests.bench.dlstudio_course import Course, dlstudio_on
 from tests.bench.harness import Bench, Result, Timing, interleave, ratio, sgd_step, training_batch
@@ -54,7 +54,7 @@ def bench_train(
 
     Args:
         depth: of the network; its width is DLStudio's, 64.
-        batch_size: images a step.
+        batch_size: images per step.
         rounds: steps of each side.
         tried: names from ``TRIED``, or True for all; each is timed in turns with the step as it is.
         largest_product: side of the largest matrices that look for the peak.
@@ -119,7 +119,7 @@ def our_training(theirs: nn.Module, data: SegmentationSet) -> Training:
     """A training run of ``data`` that begins with the weights of DLStudio's network."""
     training = Training(CONFIG, data, data, Path("never-written"), torch.device("cpu"))
     training.model = from_dlstudio(theirs.state_dict()).to(memory_format=torch.channels_last)
-    training.optimiser = optimiser(REPORT, CONFIG.learning_rate, training.model)
+    training.optimizer = optimizer(REPORT, CONFIG.learning_rate, training.model)
     return training
 
 

@@ -92,7 +92,7 @@ TRIED: dict[str, Callable[[MUNet, Tensor, Tensor], Step]] = {
     "contiguous, not channels_last": _contiguous,
     "convolutions for transposed ones": _flipped,
     "torch.compile": _compiled,
-    "fused optimiser": _fused,
+    "fused optimizer": _fused,
     "half as many threads": _half_the_threads,
     "denormals flushed to zero": _no_denormals,
 }

@@ -176,13 +176,13 @@ def sgd_step(net: nn.Module, x: Tensor, target: Tensor, **options: bool) -> Call
         target: of the MSE.
         options: of ``torch.optim.SGD``.
     """
-    optimiser = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, **options)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, **options)
 
     def step() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = F.mse_loss(net(x), target)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return loss.detach()
 
     return step

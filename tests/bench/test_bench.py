@@ -222,7 +222,7 @@ def test_the_display_has_a_column_an_image():
     assert np.array_equal(second[64:128], overlay)
     for k, spec in enumerate(SHAPES5):
         picture = second[(2 + k) * 64 : (3 + k) * 64]
-        assert np.array_equal(picture, data.masks[1, k][..., None] * np.uint8(spec.colour))
+        assert np.array_equal(picture, data.masks[1, k][..., None] * np.uint8(spec.color))
 
 
 # Training
@@ -230,7 +230,7 @@ def test_the_display_has_a_column_an_image():
 
 @pytest.mark.usefixtures("dlstudio")
 def test_bench_train():
-    names = ["contiguous, not channels_last", "fused optimiser"]
+    names = ["contiguous, not channels_last", "fused optimizer"]
     found = bench_train(depth=4, batch_size=2, rounds=2, tried=names, largest_product=64)
     assert found.result("relative difference of the losses after 3 steps").met
     assert found.result("tried: relative difference of the first losses").met

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from seghw.data.scenes.outlines import Colour, Group, Thing, box, ellipse, grown, shade
+from seghw.data.scenes.outlines import Color, Group, Thing, box, ellipse, grown, shade
 
 #: Everything is painted this many times too large and averaged down, for smooth edges.
 SCALE = 2
@@ -14,14 +14,14 @@ class Canvas:
 
     Args:
         backdrop: RGB image, ``SCALE`` times too large; it is painted on.
-        ink: colour of the outlines.
+        ink: color of the outlines.
         stroke: width of the outlines in pixels of the final picture.
         light: (x, y), where the lit side of a thing lies and how far its shadow reaches in from
             the other side, as a share of its smaller extent.
     """
 
     def __init__(
-        self, backdrop: Image.Image, ink: Colour, stroke: float, light: tuple[float, float]
+        self, backdrop: Image.Image, ink: Color, stroke: float, light: tuple[float, float]
     ) -> None:
         self._picture = backdrop
         self._owners = Image.new("L", backdrop.size)
@@ -43,20 +43,20 @@ class Canvas:
             owners.polygon(shape.ravel().tolist(), owner)
         points = np.concatenate(shapes)
         low, high = points.min(axis=0), points.max(axis=0)
-        towards_light = self._light * (high - low).min()
+        toward_light = self._light * (high - low).min()
         # Only the part that lies in the picture, which may be none.
         corner = np.maximum(np.floor(low), 0)
         part = np.maximum(np.minimum(high + 2, self._picture.size) - corner, 1)
         width, height = (int(side) for side in part)
-        # The shadow is what the silhouette, moved towards the light, leaves uncovered of itself.
+        # The shadow is what the silhouette, moved toward the light, leaves uncovered of itself.
         inside = Image.new("L", (width, height))
-        fill = Image.new("RGB", (width, height), shade(group.colour, 0.8))
+        fill = Image.new("RGB", (width, height), shade(group.color, 0.8))
         draw_inside, draw_fill = ImageDraw.Draw(inside), ImageDraw.Draw(fill)
         for shape in shapes:
             draw_inside.polygon((shape - corner).ravel().tolist(), 255)
-            draw_fill.polygon((shape - corner + towards_light).ravel().tolist(), group.colour)
-        for detail, colour in group.details:
-            draw_fill.polygon((detail * SCALE - corner).ravel().tolist(), colour)
+            draw_fill.polygon((shape - corner + toward_light).ravel().tolist(), group.color)
+        for detail, color in group.details:
+            draw_fill.polygon((detail * SCALE - corner).ravel().tolist(), color)
         self._picture.paste(fill, (int(corner[0]), int(corner[1])), inside)
 
     def coverage(self, owner: int) -> np.ndarray:
@@ -77,21 +77,21 @@ class Canvas:
 
 
 def backdrop(
-    rng: np.random.Generator, size: tuple[int, int], colours: tuple[Colour, Colour]
+    rng: np.random.Generator, size: tuple[int, int], colors: tuple[Color, Color]
 ) -> Image.Image:
-    """An RGB image of ``size`` (width, height) in two colours and one of seven patterns."""
+    """An RGB image of ``size`` (width, height) in two colors and one of seven patterns."""
     kind = int(rng.integers(2 + len(_PATTERNS)))
     if kind == 0:  # a gradient from side to side or from top to bottom
-        ends = np.array([colours], np.uint8)
+        ends = np.array([colors], np.uint8)
         return _stretched(ends if rng.uniform() < 0.5 else ends.transpose(1, 0, 2), size)
     if kind == 1:  # blotches
         share = rng.uniform(0, 1, (*rng.integers(4, 9, 2), 1))
-        return _stretched(np.uint8(colours[0] * share + colours[1] * (1 - share)), size)
-    image = Image.new("RGB", size, colours[0])
+        return _stretched(np.uint8(colors[0] * share + colors[1] * (1 - share)), size)
+    image = Image.new("RGB", size, colors[0])
     draw = ImageDraw.Draw(image)
     period = rng.uniform(0.08, 0.22) * min(size)
     for polygon in _PATTERNS[kind - 2](rng, np.array(size), period):
-        draw.polygon(polygon.ravel().tolist(), colours[1])
+        draw.polygon(polygon.ravel().tolist(), colors[1])
     return image
 
 
@@ -100,7 +100,7 @@ def _stretched(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
     return small.resize(size, Image.Resampling.BILINEAR)
 
 
-# Patterns: polygons to be filled with the second colour. ``size`` is (width, height), ``period``
+# Patterns: polygons to be filled with the second color. ``size`` is (width, height), ``period``
 # the distance at which they repeat, all in pixels.
 def _plain(rng: np.random.Generator, size: np.ndarray, period: float) -> list[np.ndarray]:
     return []

@@ -4,13 +4,13 @@ Everything below varies from image to image, each independently of the others an
 could tell the classes apart by itself, in the same way for all three:
 
 - the image: width, height, upright or not, JPEG quality;
-- the backdrop: plain, two-part, gradient, blotches, stripes, checks or dots; its two colours;
+- the backdrop: plain, two-part, gradient, blotches, stripes, checks or dots; its two colors;
 - light: where the shadow falls, how deep, brightness across the image, noise;
 - the outline: its ink, dark or pale, and its width;
-- the objects: how many, which, where, how large, rotation, stretch, mirror image, body colour;
-- the pizza: slant, missing slice, crust, cuts, sausage or olives, leaves, all their colours;
-- the cat: sitting, lying or standing, plain, striped or patched, ears, tail, legs, eyes, colours;
-- the bus: side or front, one or two decks, windows, wheels, door, trim, glass, colours;
+- the objects: how many, which, where, how large, rotation, stretch, mirror image, body color;
+- the pizza: slant, missing slice, crust, cuts, sausage or olives, leaves, all their colors;
+- the cat: sitting, lying or standing, plain, striped or patched, ears, tail, legs, eyes, colors;
+- the bus: side or front, one or two decks, windows, wheels, door, trim, glass, colors;
 - in front: none, a bar, or one of six other COCO categories hides up to about 15 %;
 - behind: blank disks, ellipses, boxes and triangles, and more of those six categories.
 """
@@ -125,7 +125,7 @@ def _segmentation(coverage: np.ndarray, crowd: bool) -> dict[str, Any]:
     patch = np.pad(coverage[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
     outlines = [] if crowd else contour_generator(z=patch).lines(_HALF + 32)
     if len(outlines) == 1:
-        # Contours join pixel centres, which COCO places at (0.5, 0.5), here of a padded patch;
+        # Contours join pixel centers, which COCO places at (0.5, 0.5), here of a padded patch;
         # every third vertex keeps the polygon within a pixel of them.
         corners = np.add(outlines[0][:-1:3], (columns[0] - 0.5, rows[0] - 0.5))
         segmentation: Any = [np.round(corners, 1).ravel().tolist()]

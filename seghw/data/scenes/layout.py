@@ -6,10 +6,10 @@ import numpy as np
 
 from seghw.data.scenes.canvas import SCALE, Canvas, backdrop
 from seghw.data.scenes.outlines import (
-    Colour,
+    Color,
     Group,
     Thing,
-    any_colour,
+    any_color,
     bounds,
     box,
     contrasting,
@@ -31,12 +31,12 @@ class Scene:
     rng: np.random.Generator
     canvas: Canvas
     extent: np.ndarray  # (width, height)
-    behind: tuple[Colour, Colour]  # colours of the backdrop
+    behind: tuple[Color, Color]  # colors of the backdrop
     # One (kind, is a crowd) an instance; the canvas numbers their owners 1, 2, ... in this order.
     instances: list[tuple[Kind, bool]] = field(default_factory=list)
 
     def draw(self, kind: Kind) -> Thing:
-        """One of its kind, in a pose and a body colour of its own."""
+        """One of its kind, in a pose and a body color of its own."""
         return _posed(self.rng, kind.draw(self.rng, contrasting(self.rng, self.behind)))
 
     def add(self, kind: Kind, *things: Thing, crowd: bool = False) -> None:
@@ -52,12 +52,12 @@ def draw_scene(rng: np.random.Generator, width: int, height: int) -> Scene:
     if rng.uniform() < 0.25:
         extent = extent[::-1]
     pale = rng.uniform() < 0.7
-    first = shade(any_colour(rng), rng.uniform(1.15, 1.75) if pale else rng.uniform(0.45, 0.85))
+    first = shade(any_color(rng), rng.uniform(1.15, 1.75) if pale else rng.uniform(0.45, 0.85))
     alike = rng.uniform() < 0.75
-    second = shade(first, rng.uniform(0.8, 1.3)) if alike else any_colour(rng)
-    ink = shade(any_colour(rng), 0.2 if rng.uniform() < 0.92 else 1.85)
-    towards, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.03, 0.07)
-    light = (depth * np.cos(towards), depth * np.sin(towards))
+    second = shade(first, rng.uniform(0.8, 1.3)) if alike else any_color(rng)
+    ink = shade(any_color(rng), 0.2 if rng.uniform() < 0.92 else 1.85)
+    toward, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.03, 0.07)
+    light = (depth * np.cos(toward), depth * np.sin(toward))
     behind = backdrop(rng, tuple(int(side) * SCALE for side in extent), (first, second))
     stroke = rng.uniform(2.0, 4.0) * extent.min() / 300
     scene = Scene(rng, Canvas(behind, ink, stroke, light), extent, (first, second))
@@ -72,13 +72,13 @@ def draw_scene(rng: np.random.Generator, width: int, height: int) -> Scene:
 def _add_clutter(scene: Scene) -> None:
     rng = scene.rng
     side = rng.uniform(0.1, 0.42) * scene.extent.min()
-    centre = rng.uniform(0, 1, 2) * scene.extent
+    center = rng.uniform(0, 1, 2) * scene.extent
     if rng.uniform() < 0.75:
         thing = _posed(rng, blank(rng, contrasting(rng, scene.behind)))
-        scene.canvas.paint(_placed(thing, side * side, centre))
+        scene.canvas.paint(_placed(thing, side * side, center))
     else:
         kind = _any_kind(rng, DISTRACTORS)
-        scene.add(kind, _placed(scene.draw(kind), side * side, centre))
+        scene.add(kind, _placed(scene.draw(kind), side * side, center))
 
 
 def _add_large(scene: Scene) -> None:
@@ -95,18 +95,18 @@ def _occlude(scene: Scene, thing: Thing) -> None:
     """Put a bar across a thing, or something at its edge."""
     rng = scene.rng
     low, high = bounds(thing)
-    centre = low + rng.uniform(0.1, 0.9, 2) * (high - low)
+    center = low + rng.uniform(0.1, 0.9, 2) * (high - low)
     if rng.uniform() < 0.25:
         half = rng.uniform(0.02, 0.03) * scene.extent.min()
         length = scene.extent.sum()  # reaches across the image from anywhere at any angle
         bar = [Group([box(-length, -half, length, half, half)], contrasting(rng, scene.behind))]
-        scene.canvas.paint(transform(bar, _rotation(rng.uniform(0, np.pi)), centre))
+        scene.canvas.paint(transform(bar, _rotation(rng.uniform(0, np.pi)), center))
         return
     axis = int(rng.integers(2))
-    centre[axis] = (low, high)[int(rng.integers(2))][axis]
+    center[axis] = (low, high)[int(rng.integers(2))][axis]
     kind = _any_kind(rng, DISTRACTORS)
     area = rng.uniform(0.03, 0.11) * (high - low).prod()
-    scene.add(kind, _placed(scene.draw(kind), area, centre))
+    scene.add(kind, _placed(scene.draw(kind), area, center))
 
 
 def _add_several(scene: Scene) -> None:
@@ -116,11 +116,11 @@ def _add_several(scene: Scene) -> None:
     cell = scene.extent.astype(float)
     cell[longer] /= count
     for place in rng.permutation(count):
-        centre = cell / 2 + rng.uniform(-0.08, 0.08, 2) * scene.extent
-        centre[longer] += place * cell[longer]
+        center = cell / 2 + rng.uniform(-0.08, 0.08, 2) * scene.extent
+        center[longer] += place * cell[longer]
         kind = _any_kind(rng, WANTED)
         area = rng.uniform(0.35, 0.6) * cell.min() ** 2
-        scene.add(kind, _placed(scene.draw(kind), area, centre))
+        scene.add(kind, _placed(scene.draw(kind), area, center))
 
 
 def _add_small(scene: Scene) -> None:
@@ -137,8 +137,8 @@ def _add_crowd(scene: Scene) -> None:
     level = rng.uniform(0.3, 0.7) * scene.extent[1]
     things = []
     for place in range(count):
-        centre = ((place + 0.5) * step, level + rng.uniform(-0.5, 0.5) * step)
-        things.append(_placed(scene.draw(kind), 0.9 * step * step, centre))
+        center = ((place + 0.5) * step, level + rng.uniform(-0.5, 0.5) * step)
+        things.append(_placed(scene.draw(kind), 0.9 * step * step, center))
     scene.add(kind, *things, crowd=True)
 
 
@@ -157,11 +157,11 @@ def _posed(rng: np.random.Generator, thing: Thing) -> Thing:
     return transform(thing, _rotation(rng.normal(0, 0.12)) @ np.diag([mirror * stretch, 1]))
 
 
-def _placed(thing: Thing, area: float, centre: np.ndarray | tuple[float, float]) -> Thing:
-    """Scaled to a silhouette of ``area`` and moved to ``centre``."""
+def _placed(thing: Thing, area: float, center: np.ndarray | tuple[float, float]) -> Thing:
+    """Scaled to a silhouette of ``area`` and moved to ``center``."""
     low, high = bounds(thing)
     scale = np.sqrt(area / (silhouette_share(thing) * (high - low).prod()))
-    return transform(thing, np.diag([scale, scale]), centre - scale * (low + high) / 2)
+    return transform(thing, np.diag([scale, scale]), center - scale * (low + high) / 2)
 
 
 def _placed_inside(scene: Scene, thing: Thing, area: float, least: float = 0.0) -> Thing:
@@ -173,5 +173,5 @@ def _placed_inside(scene: Scene, thing: Thing, area: float, least: float = 0.0) 
     low, high = bounds(thing)
     room = scene.extent - 2 * _MARGIN
     span = np.maximum(np.minimum(high - low, room), least)
-    centre = _MARGIN + span / 2 + scene.rng.uniform(0, 1, 2) * (room - span)
-    return transform(thing, np.diag(span / (high - low)), centre)
+    center = _MARGIN + span / 2 + scene.rng.uniform(0, 1, 2) * (room - span)
+    return transform(thing, np.diag(span / (high - low)), center)

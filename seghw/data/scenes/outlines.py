@@ -1,4 +1,4 @@
-"""What drawn scenes are made of: colours, outlines, and things built of both.
+"""What drawn scenes are made of: colors, outlines, and things built of both.
 
 A ``Thing`` is a list of ``Group``, from back to front: filled outlines and the details painted
 on them, in coordinates of its own (about -1..1, x to the right, y down) until it is placed.
@@ -12,44 +12,44 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]  # RGB, 0..255
-Detail = tuple[np.ndarray, Colour]  # float (points, 2) and its fill
+Color = tuple[int, int, int]  # RGB, 0..255
+Detail = tuple[np.ndarray, Color]  # float (points, 2) and its fill
 
-INK: Colour = (38, 34, 44)  # of small dark details
+INK: Color = (38, 34, 44)  # of small dark details
 
 
 @dataclass(frozen=True)
 class Group:
-    """Shapes of one colour under one outline, and the details that are clipped by them."""
+    """Shapes of one color under one outline, and the details that are clipped by them."""
 
     shapes: list[np.ndarray]  # float (points, 2) each; their union is the silhouette
-    colour: Colour
+    color: Color
     details: list[Detail] = field(default_factory=list)  # from back to front
 
 
 Thing = list[Group]
 
 
-def any_colour(rng: np.random.Generator) -> Colour:
-    """A colour of any hue, neither grey nor dark; every thing takes its own from here."""
+def any_color(rng: np.random.Generator) -> Color:
+    """A color of any hue, neither gray nor dark; every thing takes its own from here."""
     hsv = rng.uniform((0, 0.25, 0.72), (1, 0.75, 1))
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(*hsv))
 
 
-def shade(colour: Colour, factor: float) -> Colour:
+def shade(color: Color, factor: float) -> Color:
     """Darker below 1 (0 is black), lighter above 1 (2 is white)."""
     goal = 0 if factor < 1 else 255
-    return tuple(round(part + (goal - part) * abs(factor - 1)) for part in colour)
+    return tuple(round(part + (goal - part) * abs(factor - 1)) for part in color)
 
 
-def contrasting(rng: np.random.Generator, others: Sequence[Colour]) -> Colour:
-    """A random colour at least 110 RGB units from each of ``others``, if eight tries find one."""
+def contrasting(rng: np.random.Generator, others: Sequence[Color]) -> Color:
+    """A random color at least 110 RGB units from each of ``others``, if eight tries find one."""
     best, widest = (0, 0, 0), -1.0
     for _ in range(8):
-        colour = any_colour(rng)
-        gap = min(math.dist(colour, other) for other in others)
+        color = any_color(rng)
+        gap = min(math.dist(color, other) for other in others)
         if gap > widest:
-            best, widest = colour, gap
+            best, widest = color, gap
         if gap >= 110:
             break
     return best
@@ -98,7 +98,7 @@ def ribbon(points: Sequence[tuple[float, float]], width: float) -> np.ndarray:
 
 
 def grown(outline: np.ndarray, width: float) -> np.ndarray:
-    """A closed outline, float (points, 2), with each point moved outwards by ``width``."""
+    """A closed outline, float (points, 2), with each point moved outward by ``width``."""
     before, after = np.roll(outline, 1, axis=0), np.roll(outline, -1, axis=0)
     x, y = (after - before).T
     # The sign of the area says which way round the outline runs (shoelace formula).
@@ -115,8 +115,8 @@ def transform(
     return [
         Group(
             [shape @ turned + offset for shape in group.shapes],
-            group.colour,
-            [(detail @ turned + offset, colour) for detail, colour in group.details],
+            group.color,
+            [(detail @ turned + offset, color) for detail, color in group.details],
         )
         for group in thing
     ]
