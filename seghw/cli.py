@@ -160,7 +160,6 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _train(args: argparse.Namespace) -> None:
     from seghw.data.dataset import SegmentationSet
     from seghw.data.splits import default_dataset, describe_data, split_real
-    from seghw.train import train
 
     rates = RECIPES[args.recipe].learning_rates
     config = TrainConfig(
@@ -179,6 +178,8 @@ def _train(args: argparse.Namespace) -> None:
         data = SegmentationSet.load(args.data)
         sets = split_real(data, "train"), split_real(data, "validation")
     print(f"own set: {args.data}" if args.data else describe_data(config.dataset))
+    from seghw.train import train  # loads torch, which what is refused need not wait for
+
     run = train(config, sets, runs=args.runs)
     if run.status == "diverged":
         raise BadInput(run.record["error"])

@@ -74,7 +74,7 @@ def test_a_configuration_survives_json(rates):
     ("change", "message"),
     [
         ({"dataset": "coco"}, "'coco' is not one of"),
-        ({"recipe": "corrected"}, "'corrected'"),
+        ({"recipe": "revised"}, "'revised'"),
         ({"loss": "bce"}, "'bce'"),
         ({"profile": "huge"}, "'huge'"),
         ({"learning_rate": -1}, "-1"),
