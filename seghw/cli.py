@@ -202,6 +202,11 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead of the grid, the best laptop runs on the shapes without the network's parts",
     )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="instead of the grid, the seeds that the claims need (seghw/claims/plan.py)",
+    )
     parser.add_argument("--jobs", type=int, help="runs side by side, default one per core")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that trains them")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the records go")
@@ -212,15 +217,18 @@ def _sweep(args: argparse.Namespace) -> int:
     if whole_number("--seeds", args.seeds, 1) > 1000:
         raise BadInput(f"--seeds {args.seeds} is more than a sweep of 1000 seeds; give fewer")
     from seghw.claims.ablation import ablation
+    from seghw.claims.plan import plan
     from seghw.data.splits import default_dataset, describe_data
     from seghw.train import grid, run_sweep
     from seghw.train.sweep import dask_cluster, outcome_table
 
     datasets = args.dataset or [default_dataset(family) for family in ("shapes", "coco")]
-    configs = (
-        ablation(range(args.seeds), args.profile)
-        if args.ablation
-        else [
+    if args.plan:
+        configs = plan(args.profile)
+    elif args.ablation:
+        configs = ablation(range(args.seeds), args.profile)
+    else:
+        configs = [
             config
             for seed in range(args.seeds)  # outermost, so that what is there is comparable early
             for dataset in datasets
@@ -229,7 +237,6 @@ def _sweep(args: argparse.Namespace) -> int:
                 dataset, recipe, profile=args.profile, seeds=[seed], variant=args.coefficients
             )
         ]
-    )
     print(*map(describe_data, datasets), sep="\n")
     executor = dask_cluster(args.scheduler) if args.scheduler else None
     outcomes = run_sweep(configs, executor=executor, jobs=args.jobs, runs=args.runs.resolve())

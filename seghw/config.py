@@ -84,6 +84,8 @@ DATASETS = {
 DRAWN = {"shapes": "shapes5", "coco": "scenes3"}
 #: Parts of a data set: training images train, validation images choose, test images judge.
 SPLITS = ("train", "validation", "test")
+#: Seeds of the runs that figures and claims rest on; ``claims.plan`` names those to come.
+SEEDS = (0, 1, 2)
 #: What may be minimized, and what it is called.
 LOSS_NAMES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
 #: Coefficients of the Dice term by variant and family: the report's section 3, which its figures

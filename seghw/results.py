@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seghw import metrics
-from seghw.config import COEFFICIENTS, DRAWN, RECIPES, RUNS, family_of
+from seghw.config import COEFFICIENTS, DRAWN, RECIPES, RUNS, SEEDS, family_of
 from seghw.data.dataset import SegmentationSet
 from seghw.data.splits import default_dataset, describe_data, open_split
 from seghw.errors import BadInput
@@ -67,8 +67,9 @@ class Records:
 
     @cached_property
     def all_runs(self) -> list[Run]:
-        """Every run of the profile, ordered by id."""
-        return load_runs(self.profile, self.folder)
+        """Every run of the profile with one of ``config.SEEDS``, ordered by id."""
+        found = load_runs(self.profile, self.folder)
+        return [run for run in found if run.config.seed in SEEDS]
 
     def _runs(self, family: str, recipe: str, loss: str) -> list[Run]:
         """The grid's runs of a loss on a family's data, ``"shapes"`` or ``"coco"``.

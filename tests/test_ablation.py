@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from seghw.claims.ablation import BASES, FIXES, PARTS, Change, ablation, changes, measure
+from seghw.claims.plan import plan
 from seghw.network import MUNet
 from seghw.report.claims_figures import draw_ablation as draw
 from seghw.results import Records
@@ -71,3 +72,14 @@ def test_the_committed_ablations_are_paired_with_the_grid():
             twin = replace(base.config, **changes(found.recipe)[found.name])
             assert changed.config == twin
             assert base.config == replace(BASES[found.recipe], seed=base.config.seed)
+
+
+def test_the_plan_holds_every_seed_once_and_the_grid_within_it():
+    runs = plan()
+    assert len({run.run_id for run in runs}) == len(runs)
+    assert {run.seed for run in runs if (run.dataset, run.recipe) == ("shapes5", "report")} == set(
+        range(16)
+    )
+    assert set(ablation(range(8))) < set(runs)
+    # settings x seeds: shapes and scenes under either recipe, ablation, equal budget
+    assert len(runs) == 96 + 56 + 48 + 48 + 80 + 16

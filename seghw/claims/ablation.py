@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from seghw.claims.stats import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Effect, from_seeds, verdict
-from seghw.config import RECIPES, TrainConfig
+from seghw.config import RECIPES, SEEDS, TrainConfig
 from seghw.results import Records
 from seghw.train.runs import Run
 
@@ -31,7 +31,7 @@ FIXES = {
 }
 
 
-def ablation(seeds: Sequence[int] = (0, 1, 2), profile: str = "laptop") -> list[TrainConfig]:
+def ablation(seeds: Sequence[int] = SEEDS, profile: str = "laptop") -> list[TrainConfig]:
     """All configurations of the ablation, seed by seed; those they stand beside are the grid's."""
     return [
         replace(BASES[recipe], seed=seed, profile=profile, **change)

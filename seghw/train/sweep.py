@@ -24,7 +24,7 @@ import torch
 from filelock import Timeout
 from tqdm.auto import tqdm
 
-from seghw.config import COEFFICIENTS, DATASETS, RECIPES, RUNS, TrainConfig, family_of
+from seghw.config import COEFFICIENTS, DATASETS, RECIPES, RUNS, SEEDS, TrainConfig, family_of
 from seghw.errors import BadInput
 from seghw.train.runs import Run, load_run, run_folder
 from seghw.train.trainer import record_failure, train_or_read
@@ -35,7 +35,7 @@ def grid(
     recipe: str,
     *,
     profile: str = "laptop",
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = SEEDS,
     variant: str = "section3",
 ) -> list[TrainConfig]:
     """The report's grid for one data set, seed by seed.
