@@ -26,7 +26,7 @@ retrain: .venv/ready
 
 # Runs every notebook in place, as they are committed.
 notebooks: .venv/ready
-	TQDM_DISABLE=1 $(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	TQDM_DISABLE=1 $(BIN)/python tests/execute_notebooks.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .
