@@ -12,6 +12,7 @@ from seghw import metrics
 from seghw.config import DATASETS, Recipe
 from seghw.data.dataset import SegmentationSet, batches
 from seghw.io import write_csv
+from seghw.threads import threads_for
 
 
 def outputs(
@@ -28,8 +29,9 @@ def outputs(
     try:
         for chosen in batches(len(images), batch_size):
             x = recipe.inputs(images[chosen], dataset).to(device)
-            with torch.inference_mode():
-                yield model(x).float().cpu()
+            with torch.inference_mode(), threads_for(model):
+                output = model(x).float().cpu()
+            yield output
     finally:
         model.train(was_training)
 

@@ -77,3 +77,33 @@ def test_the_table_has_a_row_an_image(smoke_run, data, tmp_path):
     assert int(rows[3]["true_disk"]) == data.masks[3, 2].sum()
     for row, score in zip(rows, found.image_iou, strict=True):
         assert row["mean_iou"] == ("" if np.isnan(score) else f"{score:.4f}")
+
+
+class Watched(torch.nn.Module):
+    """Notes on how many threads it computes."""
+
+    def __init__(self, parameters: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(parameters))
+        self.seen = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(torch.get_num_threads())
+        return x
+
+
+@pytest.mark.parametrize(
+    ("parameters", "users", "expected"), [(10, None, 1), (10, "3", 3), (1_000_000, None, 3)]
+)
+def test_a_small_network_computes_on_one_thread(parameters, users, expected, data, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if users:
+        monkeypatch.setenv("OMP_NUM_THREADS", users)
+    model, before = Watched(parameters), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        list(outputs(model, data.images[:2], CORRECTED, "shapes5"))
+        assert model.seen == [expected]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

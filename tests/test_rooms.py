@@ -19,6 +19,7 @@ ROOMS = [
     "io",
     "config",
     "seeding",
+    "threads",
     "data",
     "network",
     "losses",

@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 from seghw.config import CACHE, DATA
 from seghw.errors import BadInput
 from seghw.io import atomic_write
+from seghw.threads import threads_for
 from seghw.train.trainer import best_device
 
 #: Where SAM-tiny is shipped; it needs no download.
@@ -380,11 +381,12 @@ def _decode(
             name: _to_model(name, value[start : start + at_once], scale, segmenter.model)
             for name, value in prompts.items()
         }
-        out = segmenter.model(
-            image_embeddings=embeddings if len(embeddings) > 1 else embeddings[0],
-            multimask_output=multimask,
-            **tensors,
-        )
+        with threads_for(segmenter.model):
+            out = segmenter.model(
+                image_embeddings=embeddings if len(embeddings) > 1 else embeddings[0],
+                multimask_output=multimask,
+                **tensors,
+            )
         yield out.pred_masks[0].float(), out.iou_scores[0].float(), upscale
 
 
@@ -446,7 +448,7 @@ def _encode(segmenter: Segmenter, image: np.ndarray) -> list[Tensor]:
     )
     pixels = inputs["pixel_values"].to(segmenter.model.device)
     inner = inputs.get("reshaped_input_sizes", torch.tensor([pixels.shape[-2:]]))[0]
-    with _progress(segmenter.model):
+    with _progress(segmenter.model), threads_for(segmenter.model):
         embeddings = segmenter.model.get_image_embeddings(pixels)
     return [*(embeddings if isinstance(embeddings, list) else [embeddings]), inner]
 

@@ -37,6 +37,7 @@ from seghw.sam import tiny
 from seghw.sam.compare import score_boxes, score_clicks
 from seghw.sam.predictor import SAM_TINY, SAM_TINY_NAME, Segmenter
 from seghw.sam.prompts import box_masks, find_objects
+from seghw.threads import threads_for
 from seghw.train.runs import machine, versions
 from seghw.train.trainer import CHECKPOINT, best_device, resume_checkpoint, save_checkpoint
 
@@ -160,7 +161,8 @@ class Training:
         losses: list[float] = []
         saved = self.seconds
         layout = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
-        with tqdm(total=100, desc="SAM-tiny", bar_format=layout) as bar:
+        bar = tqdm(total=100, desc="SAM-tiny", bar_format=layout)
+        with bar, threads_for(self.model):
             while self.share < 1:
                 losses.append(self.advance().total.item())
                 bar.set_postfix_str(f"step {self.step}, loss {losses[-1]:.3f}", refresh=False)

@@ -23,6 +23,7 @@ from seghw.evaluate import outputs
 from seghw.io import atomic_write, remove_leftovers
 from seghw.losses import DICE_LOSSES, GradientBalance, LossTerms, combined_loss, gradient_balance
 from seghw.seeding import seeded
+from seghw.threads import threads_for
 from seghw.train.runs import (
     Run,
     build_network,
@@ -168,13 +169,14 @@ class Training:
     def run(self, progress: bool) -> Run:
         """All epochs that are left; returns the run as recorded."""
         self._resume()
-        with tqdm(
+        bar = tqdm(
             total=self.iterations,
             initial=len(self.epochs) * self.batches_an_epoch,
             desc=self.config.run_id,
             unit="batch",
             disable=not progress,
-        ) as bar:
+        )
+        with bar, threads_for(self.model):
             while len(self.epochs) < self.config.planned_epochs:
                 start = time.perf_counter()
                 error = self._epoch(bar)
