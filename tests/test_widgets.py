@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from traitlets import TraitError
 
 from seghw import widgets
 from seghw.sam.predictor import Segments
@@ -50,3 +51,23 @@ def test_the_sliders_ask_for_what_they_show(asked):
     assert asked.pop() == [[3, 2, 6, 4]]
     columns.value, rows.value = (0, 11), (1, 7)
     assert asked.pop() == [[0, 1, 11, 7]]
+
+
+def test_each_output_has_a_slider_of_its_own_with_its_own_limits():
+    """Valued outputs reach 250, those of the corrected network 1: no limit may carry over."""
+    truth = np.zeros((4, 4), bool)
+    truth[:2] = True
+    planes = {
+        "report": (np.where(truth, 50.0, 0.0), truth, (25, 85)),
+        "corrected": (np.where(truth, 0.9, 0.1), truth, (0.5, np.inf)),
+    }
+    explorer = widgets.explore_decision(planes)
+    which, before, _ = explorer.children
+    assert before.value == (25, pytest.approx(50.01))
+    which.value = "corrected"
+    _, after, _ = explorer.children
+    assert after is not before
+    assert after.value == (0.5, pytest.approx(0.91))
+    assert (after.min, after.max) == (0.1, pytest.approx(0.91))
+    with pytest.raises(TraitError, match="lower > upper"):
+        after.value = (0.8, 0.2)

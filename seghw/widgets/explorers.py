@@ -231,34 +231,37 @@ def draw_decision(
 def explore_decision(
     planes: Mapping[str, tuple[np.ndarray, np.ndarray, tuple[float, float]]],
 ) -> widgets.Widget:
-    """Sliders for both ends of the band, over one of several outputs.
+    """A slider for both ends of the band, over one of several outputs.
 
     Args:
         planes: by name, one class's output float (H, W), its true mask bool (H, W), and the band
-            to begin with. With the upper slider at its right end the band is open above.
+            to begin with. With its upper end at the right the band is open above.
     """
     which = widgets.Dropdown(options=list(planes), description="output")
-    bottom, top = (widgets.FloatSlider(description=name) for name in ("low", "high"))
+    explorer = widgets.VBox()
 
-    def restart(_=None) -> None:
-        output, _, band = planes[which.value]
-        for slider, value in zip((bottom, top), band, strict=True):
-            least, most = min(output.min(), band[0]), max(output.max(), band[0]) + 0.01
-            # Wide open first: a slider refuses a minimum above its present maximum.
-            slider.min, slider.max = -1e9, 1e9
-            slider.value = min(value, most)
-            slider.min, slider.max, slider.step = float(least), float(most), (most - least) / 100
+    def show_output(_=None) -> None:
+        output, truth, (low, high) = planes[which.value]
+        least, most = float(min(output.min(), low)), float(max(output.max(), low)) + 0.01
+        # A new slider per output: new limits of an old one race with what the browser sends back.
+        band = widgets.FloatRangeSlider(
+            value=(low, min(high, most)),
+            min=least,
+            max=most,
+            step=(most - least) / 100,
+            description="painted",
+        )
 
-    def draw(which: str, low: float, high: float) -> None:
-        _, axes = plt.subplots(1, 2, figsize=(6.5, 3.6), layout="constrained")
-        output, truth, _ = planes[which]
-        draw_decision(axes, output, truth, low, high if high < top.max else np.inf)
-        plt.show()
+        def draw(band: tuple[float, float]) -> None:
+            _, axes = plt.subplots(1, 2, figsize=(6.5, 3.6), layout="constrained")
+            draw_decision(axes, output, truth, band[0], band[1] if band[1] < most else np.inf)
+            plt.show()
 
-    restart()
-    which.observe(restart, names="value")
-    moved = {"which": which, "low": bottom, "high": top}
-    return widgets.VBox([*moved.values(), widgets.interactive_output(draw, moved)])
+        explorer.children = (which, band, widgets.interactive_output(draw, {"band": band}))
+
+    show_output()
+    which.observe(show_output, names="value")
+    return explorer
 
 
 def draw_runs(axes: Sequence[Axes], runs: Sequence["Run"]) -> None:
