@@ -433,6 +433,29 @@ def test_a_wrong_bbox(folder, bbox):
     fails(lambda: coco.select(folder.write()), "annotation 1000", "[x, y, width, height]")
 
 
+@pytest.mark.parametrize("part", ["images", "annotations", "categories"])
+def test_an_id_that_stands_twice(folder, part):
+    """As in two files merged without new numbers."""
+    folder.image(1, "1.png", plain())
+    folder.annotation(1, "cat")
+    folder.content[part].append(folder.content[part][0])
+    folder.write()
+    fails(lambda: coco.build(folder.json, folder.images, min_box=1), part, "stand twice")
+
+
+def test_images_of_two_cameras_are_not_mixed_up(folder):
+    for image_id, place in ((1, "cam1/1.png"), (2, "cam2/1.png")):
+        folder.image(image_id, place, plain(color=(image_id, 0, 0)))
+        folder.content["images"][-1]["file_name"] = place
+        folder.annotation(image_id, "cat")
+    data = coco.build(folder.write(), folder.images, size=8, min_box=32)
+    assert data.images[:, 0, 0, 0].tolist() == [1, 2]
+    (folder.images / "cam2" / "1.png").unlink()
+    with pytest.warns(UserWarning, match=r"cam2/1\.png \(missing\)"):
+        data = coco.build(folder.json, folder.images, size=8, min_box=32)
+    assert data.images[:, 0, 0, 0].tolist() == [1]
+
+
 def test_an_image_without_pixels(folder):
     folder.image(1, "1.png", size=(0, 4))
     fails(lambda: coco.select(folder.write()), "image 1 ")
@@ -450,6 +473,13 @@ def test_an_image_without_pixels(folder):
         {"counts": [0, WIDTH * HEIGHT - 1], "size": [HEIGHT, WIDTH]},
         {"counts": [0, WIDTH * HEIGHT + 1], "size": [HEIGHT, WIDTH]},
         {"counts": "zz", "size": [HEIGHT, WIDTH]},
+        # Each of these ends the interpreter inside pycocotools.
+        [[8, 8, 40, 8, float("nan"), 40]],
+        [[8, 8, 40, 8, float("inf"), 40]],
+        [[8, 8, 40, 8, 1e7, 40]],
+        [[8, 8, 40, 8, None, 40]],
+        [[8, 8, 40, 8, 40, 40, 8]],
+        [[8, 8, 40, 8, "40", 40]],
     ],
 )
 def test_a_malformed_segmentation(folder, segmentation):

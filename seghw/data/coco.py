@@ -141,6 +141,7 @@ def instance_mask(image: CocoImage, annotation: Mapping[str, Any]) -> np.ndarray
     coco = COCO()
     coco.imgs[annotation["image_id"]] = image.record
     try:
+        _check_polygons(annotation.get("segmentation"), image.size)
         with warnings.catch_warnings():
             # pycocotools 2.0.11 still speaks an array protocol that numpy 2 calls deprecated.
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
@@ -155,6 +156,20 @@ def instance_mask(image: CocoImage, annotation: Mapping[str, Any]) -> np.ndarray
             f"({error!r}); fix it or take it out"
         ) from error
     return mask.astype(np.bool_)
+
+
+def _check_polygons(segmentation: Any, size: tuple[int, int]) -> None:
+    """Raise ValueError for polygons on which pycocotools would end the interpreter, or guess."""
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+                raise ValueError(f"{polygon!r:.40} is no polygon: x, y of three corners or more")
+            # Annotators overshoot the image a little, never by its whole size.
+            for value in polygon:
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise ValueError(f"{value!r:.20} is no coordinate")
+                if not abs(value) <= 2 * max(size):
+                    raise ValueError(f"coordinate {value!r:.20} lies far outside of {size}")
 
 
 def _covers_all_pixels(code: Mapping[str, Any]) -> bool:
@@ -199,6 +214,12 @@ def _check_format(dataset: Any, path: str | Path) -> None:
                         f"{path}: {part}[{i}] needs a {field!r} of type {kind.__name__}, "
                         f"got {record.get(field)!r:.60}; {fix}"
                     )
+        twice = [i for i, count in Counter(record["id"] for record in records).items() if count > 1]
+        if twice:
+            raise BadInput(
+                f"{path}: {len(twice)} ids stand twice in {part}, such as {twice[0]}; "
+                "number merged files anew"
+            )
     for image in dataset["images"]:
         if min(image["width"], image["height"]) < 1:
             raise BadInput(f"{path}: image {image['id']} has no pixels; fix its width and height")
@@ -338,31 +359,36 @@ class _UnusableError(Exception):
     """An image that has to be left out; its text says why."""
 
 
-def _find_images(folder: Path) -> dict[str, Path]:
-    """Image files in ``folder`` and two levels below, by bare name and by relative path.
-
-    Of files with one bare name the shallowest, then the alphabetically first, has it.
-    """
+def _find_images(folder: Path) -> dict[str, list[Path]]:
+    """Image files in ``folder`` and two levels below, by bare name."""
     if not folder.is_dir():
         raise BadInput(f"the image folder {folder} is missing; give the one that holds the files")
-    files: dict[str, Path] = {}
+    files: dict[str, list[Path]] = {}
     # Level by level, because rglob does not enter a subfolder that is a link to another disk.
     for level in ("*", "*/*", "*/*/*"):
         for path in sorted(folder.glob(level)):
             if path.suffix.lower() in IMAGE_SUFFIXES:
-                files.setdefault(path.name, path)
-                files.setdefault(path.relative_to(folder).as_posix(), path)
+                files.setdefault(path.name, []).append(path)
     if not files:
         raise BadInput(f"{folder} holds no image file; give the folder that holds the images")
     return files
 
 
-def _read_image(image: CocoImage, files: Mapping[str, Path], size: int) -> np.ndarray:
-    """uint8 (3, size, size), RGB. EXIF rotation is not applied: COCO annotates stored pixels."""
+def _locate(file_name: str, files: Mapping[str, list[Path]]) -> Path:
+    """The one file of that name, in the folder that the name may carry."""
     # PureWindowsPath takes both kinds of slash for what they are.
-    path = files.get(image.file_name) or files.get(PureWindowsPath(image.file_name).name)
-    if path is None:
-        raise _UnusableError("missing")
+    parts = PureWindowsPath(file_name).parts
+    found = files.get(parts[-1], [])
+    if len(parts) > 1 or len(found) > 1:
+        found = [path for path in found if path.absolute().parts[-len(parts) :] == parts]
+    if len(found) != 1:
+        raise _UnusableError(f"{len(found)} files have this name" if found else "missing")
+    return found[0]
+
+
+def _read_image(image: CocoImage, files: Mapping[str, list[Path]], size: int) -> np.ndarray:
+    """uint8 (3, size, size), RGB. EXIF rotation is not applied: COCO annotates stored pixels."""
+    path = _locate(image.file_name, files)
     try:
         with Image.open(path) as opened:
             if opened.size != image.size:
