@@ -1,5 +1,6 @@
 """The figures: numbering, selection, and the same bytes from the same records."""
 
+import matplotlib as mpl
 import matplotlib.image
 import numpy as np
 import pytest
@@ -63,6 +64,16 @@ def test_the_same_records_give_the_same_bytes(sweep, tmp_path):
     assert [p.name for p in once] == ["fig01.png", "fig13.png", "fig17.png", "fig18.png"] * 2
     assert {p.parent.name for p in once} == {"report", "corrected"}
     assert [p.read_bytes() for p in once] == [p.read_bytes() for p in again]
+
+
+def test_the_users_settings_of_matplotlib_do_not_matter(sweep, tmp_path):
+    foreign = {"image.origin": "lower", "axes.labelcolor": "white", "font.size": 30}
+    records = Records(sweep, "smoke")
+    [plain] = make_figures("17", out=tmp_path / "a", records=records, recipes=["report"])
+    with mpl.rc_context(foreign):
+        [same] = make_figures("17", out=tmp_path / "b", records=records, recipes=["report"])
+        assert mpl.rcParams["image.origin"] == "lower", "which stay as they were"
+    assert plain.read_bytes() == same.read_bytes()
 
 
 def test_figures_are_readable_pictures(sweep, tmp_path):

@@ -25,7 +25,6 @@ from seghw.report import claims_figures as claims_figure
 from seghw.report import data_figures, sam_figures
 from seghw.report.claims_figures import ablation_figure
 from seghw.report.plots import (
-    STYLE,
     Drawn,
     coefficient_curves,
     color_masks,
@@ -38,6 +37,7 @@ from seghw.report.plots import (
     set_name,
     show,
     training_curve,
+    use_style,
 )
 from seghw.results import Records, RunEvaluation
 from seghw.train.runs import best, best_by_coefficient, mean_rank, worst
@@ -181,7 +181,8 @@ def make_figures(
     records = records or Records()
     made = []
     bar = tqdm(total=len(numbers) * len(recipes) + len(beyond), desc="drawing", unit="figure")
-    with mpl.rc_context(STYLE), bar:
+    with mpl.rc_context(), bar:
+        use_style()
         for recipe in recipes:
             captions = {}
             for number in numbers:
@@ -270,7 +271,8 @@ def evaluation_panels(found: RunEvaluation, folder: str | Path, count: int) -> l
             f"{number_text(found.image_iou[i])}, "
             f"number {place + 1} of {len(order)} from below."
         )
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context():
+            use_style()
             title = f"{found.run.run_id}: IoU {number_text(found.image_iou[i])}"
             figure = evaluation_panel(found.data, found.masks, int(i), title)
             paths.append(Path(folder) / f"image{i:05d}.png")

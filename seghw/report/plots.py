@@ -36,7 +36,8 @@ INK, RED, BLUE, GREEN = "#333333", "#D55E00", "#0072B2", "#009E73"
 
 
 def use_style() -> None:
-    """Switch the project's matplotlib style on for the whole process (for notebooks)."""
+    """Draw under the project's style alone, whatever the user's matplotlibrc says."""
+    mpl.rcdefaults()
     mpl.rcParams.update(STYLE)
 
 
