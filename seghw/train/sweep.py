@@ -225,7 +225,8 @@ class LocalProcesses(Executor):
 
 
 def _start_worker(threads: int) -> None:
-    torch.set_num_threads(threads)
+    if "OMP_NUM_THREADS" not in os.environ:  # else the user has decided
+        torch.set_num_threads(threads)
     # Ctrl-C reaches every process of the terminal; the workers then end without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
