@@ -464,16 +464,16 @@ def test_dlstudio_loads_what_was_written(segmenter, tmp_path):
 
 
 def test_a_set_takes_a_quarter_of_what_dlstudio_takes(segmenter, tmp_path):
-    write_archive(generate(400, seed=0), tmp_path / "shapes-400-train.gz")
+    write_archive(generate(200, seed=0), tmp_path / "shapes-200-train.gz")
     tracemalloc.start()
     try:
-        dataset = dlstudio_loads(segmenter, "shapes-400-train.gz")
+        dataset = dlstudio_loads(segmenter, "shapes-200-train.gz")
         theirs = tracemalloc.get_traced_memory()[0]
-        read = read_archive(tmp_path / "shapes-400-train.gz")
+        read = read_archive(tmp_path / "shapes-200-train.gz")
         ours = tracemalloc.get_traced_memory()[0] - theirs
     finally:
         tracemalloc.stop()
-    assert len(dataset) == len(read) == 400
+    assert len(dataset) == len(read) == 200
     assert read.images.nbytes + read.masks.nbytes < ours <= theirs / 4
 
 

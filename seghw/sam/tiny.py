@@ -170,6 +170,7 @@ def normalize(images: np.ndarray) -> Tensor:
 # -- the objective ---------------------------------------------------------------------------
 
 BCE_WEIGHT = 5.0  # beside Dice
+MOVED_BOXES = 0.5  # share of the boxes that are drawn as if by hand
 FURTHER_CLICKS = 4  # at most, so that up to five clicks in all are seen
 
 
@@ -184,7 +185,7 @@ class Terms(NamedTuple):
 
 
 def objective(
-    model: nn.Module, batch: Batch, generator: torch.Generator, moved_boxes: float = 0.5
+    model: nn.Module, batch: Batch, generator: torch.Generator, moved_boxes: float = MOVED_BOXES
 ) -> Terms:
     """Loss of a ``SamModel`` on a batch, each object asked for by box, click and more clicks."""
     embeddings = model.vision_encoder(batch.pixels).last_hidden_state

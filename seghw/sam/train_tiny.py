@@ -50,7 +50,6 @@ SCENES = {"train": 3_000, "validation": 60, "test": 450}
 
 PEAK_LEARNING_RATE = 1.5e-3
 REFINING_LEARNING_RATE = 7.5e-4  # of a training that begins with trained weights
-MOVED_BOXES = 0.5  # share of the boxes that are drawn as if by hand
 REFINING_MOVED_BOXES = 0.1  # exact edges tell a hidden object from the one that hides it
 WARM_UP = 200  # steps, before the cosine has its way
 LARGEST_GRADIENT = 1.0  # norm to which longer gradients are cut
@@ -101,7 +100,7 @@ class Training:
             load_model(self.model, Path(start) / WEIGHTS)
         self.model.to(self.device)
         self.peak = PEAK_LEARNING_RATE if start is None else REFINING_LEARNING_RATE
-        self.moved_boxes = MOVED_BOXES if start is None else REFINING_MOVED_BOXES
+        self.moved_boxes = tiny.MOVED_BOXES if start is None else REFINING_MOVED_BOXES
         self.optimizer = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad], lr=self.peak
         )
