@@ -26,6 +26,7 @@ from seghw.claims.images import (
 )
 from seghw.claims.measures import Group
 from seghw.claims.stats import (
+    NO_DIFFERENCE,
     NOT_SUPPORTED,
     RATIO,
     RULE,
@@ -97,12 +98,33 @@ def effect(low, high, seeds=3, **more):
         (0.1, 0.3, 2, UNDECIDED),  # two seeds never decide
         (-0.3, -0.1, 2, UNDECIDED),
         (math.nan, math.nan, 5, UNDECIDED),
+        (-0.009, 0.009, 3, NO_DIFFERENCE),
+        (0.001, 0.009, 3, NO_DIFFERENCE),  # on one side, and too small to matter
+        (-0.009, 0.011, 3, UNDECIDED),
+        (0.001, 0.011, 3, SUPPORTED),
+        (-0.001, 0.001, 2, UNDECIDED),
     ],
 )
 def test_the_verdict(low, high, seeds, wanted):
     assert verdict(effect(low, high, seeds), ABOVE_0) == wanted
-    mirrored = {SUPPORTED: NOT_SUPPORTED, NOT_SUPPORTED: SUPPORTED, UNDECIDED: UNDECIDED}
-    assert verdict(effect(low, high, seeds), (-math.inf, 0.0)) == mirrored[wanted]
+    mirrored = {SUPPORTED: NOT_SUPPORTED, NOT_SUPPORTED: SUPPORTED}
+    assert verdict(effect(low, high, seeds), (-math.inf, 0.0)) == mirrored.get(wanted, wanted)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [(0.96, 1.04, NO_DIFFERENCE), (0.95, 1.04, UNDECIDED), (1.01, 1.06, SUPPORTED)],
+)
+def test_the_margin_of_a_ratio_is_a_factor(low, high, wanted):
+    assert verdict(replace(effect(low, high), unit=RATIO), (1.0, math.inf)) == wanted
+
+
+def test_values_alike_make_no_difference_and_their_joint_interval_is_bonferronis():
+    values = (0.001, 0.002, -0.001, 0.0)
+    found = from_seeds("test", "IoU", values)
+    assert verdict(found, ABOVE_0) == NO_DIFFERENCE
+    wanted = stats.t.interval(1 - 0.05 / 4, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert found.joint == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +209,14 @@ def test_the_verdict_on_a_sentence():
     assert judged(yes, open_, no) == NOT_SUPPORTED
     assert judged(yes, replace(no, recipe="corrected"), replace(no, decides=False)) == SUPPORTED
     assert judged(replace(yes, recipe="corrected")) == UNDECIDED
+    same = effect(-0.001, 0.001)
+    assert judged(same, same) == "not supported: no difference"
+    assert judged(same, no) == judged(same, yes) == NOT_SUPPORTED
+    assert judged(same, open_) == NOT_SUPPORTED
+    # By one row of several only if that row says so jointly with the others.
+    weak = replace(no, joint=metrics.Interval(-0.3, 0.1))
+    assert judged(weak, yes) == UNDECIDED
+    assert judged(weak) == judged(weak, weak) == NOT_SUPPORTED
 
 
 # -- run records made by hand -----------------------------------------------------------------
@@ -331,7 +361,7 @@ def test_a_descent_is_measured_in_its_own_steps_and_by_its_share(tmp_path):
     steep, flat = (next(iter(made.best(loss).values())) for loss in ("mse", "dice"))
     assert claim_measurements.descent_of(steep) == (19.5, 18.0, 1.0)
     assert claim_measurements.descent_of(flat) == (17.5, 5.0, 5.0)
-    steps, share = claim_measurements.descent(made)
+    share, steps = claim_measurements.descent(made)
     assert steps.value == pytest.approx(1 / 18)
     assert share.value == pytest.approx((5 / 17.5) / (18 / 19.5))
     holds = BY_KEY["dice_unstable"].holds
@@ -456,9 +486,12 @@ def test_the_outline_of_a_square():
     dots = large.copy()
     dots[..., 1::2, :] = dots[..., :, 1::2] = False  # 3 x 3 dots, each its own outline
     assert claim_images.outline_ratio(count_outlines(dots, large)) == pytest.approx([9 / 16])
+    # Of the dots all is outline, of the square 16 pixels of 25.
+    share = claim_images.outline_share_ratio(count_outlines(dots, large))
+    assert share == pytest.approx([25 / 16])
     nothing = np.zeros_like(large)
     assert count_outlines(nothing, large).true[0, 0] == 0  # where only one holds anything
-    assert np.isnan(claim_images.outline_ratio(OutlineCounts(*np.zeros((2, 1, 1), dtype=int))))
+    assert np.isnan(claim_images.outline_ratio(OutlineCounts(*np.zeros((4, 1, 1), dtype=int))))
 
 
 def test_surplus_and_conservatism_by_hand():
@@ -559,15 +592,17 @@ def test_masks_decide_and_turning_them_turns_the_verdicts(squares, turned):
     judged = {key: verdict(found[key], BY_KEY[key].holds) for key in found}
     # 64 true pixels; 36 are found and none added, or 36 are added and none missed, of 256.
     assert found["conservative"].value == pytest.approx(100 * (36 if turned else -28) / 256)
-    assert found["rough_boundaries"].value == pytest.approx((36 if turned else 20) / 28)
+    assert found["rough_boundaries"].value == pytest.approx(
+        (36 / 100 if turned else 20 / 36) / (28 / 64)
+    )
     # IoU 36 / 64 = 0.5625 for the smaller, 64 / 100 = 0.64 for the larger.
     assert found["mse_before_dice"].value == pytest.approx(-0.0775 if turned else 0.0775)
     # At 16 pixels the rim is half a pixel wide: there is none, and nothing to compare.
     assert found["middle_only"].seeds == 0
-    right, wrong = (NOT_SUPPORTED, SUPPORTED) if turned else (SUPPORTED, NOT_SUPPORTED)
+    right = NOT_SUPPORTED if turned else SUPPORTED
     assert judged == {
         "conservative": right,
-        "rough_boundaries": wrong,
+        "rough_boundaries": right,
         "mse_before_dice": right,
         "middle_only": UNDECIDED,
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seghw.claims.stats import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Effect, from_seeds, verdict
+from seghw.claims.stats import NOT_SUPPORTED, SUPPORTED, Effect, from_seeds, verdict
 from seghw.config import RECIPES, SEEDS, TrainConfig
 from seghw.results import Records
 from seghw.train.runs import Run
@@ -66,9 +66,9 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """``"better"``, ``"worse"`` or ``"undecided"``, by the rule of ``verdicts``."""
-        words = {SUPPORTED: "better", NOT_SUPPORTED: "worse", UNDECIDED: UNDECIDED}
-        return words[verdict(self.effect, (0.0, math.inf))]
+        """``"better"``, ``"worse"``, ``"no difference"`` or ``"undecided"``."""
+        found = verdict(self.effect, (0.0, math.inf))
+        return {SUPPORTED: "better", NOT_SUPPORTED: "worse"}.get(found, found)
 
 
 def measure(records: Records) -> list[Change]:

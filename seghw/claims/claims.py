@@ -23,6 +23,11 @@ ABOVE_0, BELOW_0 = (0.0, math.inf), (-math.inf, 0.0)
 ABOVE_1, BELOW_1 = (1.0, math.inf), (0.0, 1.0)
 
 
+def _combination(group: Group) -> Iterator[Effect]:
+    yield measured.coefficient_minus_better(group)
+    yield from images.combination_minus_best(group)
+
+
 CLAIMS = (
     Claim(
         "dice_bounded",
@@ -84,7 +89,7 @@ CLAIMS = (
         "4.4",
         "true if its IoU is above the better of MSE and Dice, false if below",
         ABOVE_0,
-        images.combination_minus_best,
+        _combination,
         "17 to 34",
     ),
     Claim(
@@ -109,7 +114,7 @@ CLAIMS = (
         "dice_unstable",
         "Dice is difficult and unstable to minimize",
         "4.4",
-        "true if Dice falls less far and by fewer of its own steps than MSE, false if more",
+        "true if Dice falls by a smaller share of its start than MSE, false if by a larger",
         BELOW_1,
         measured.descent,
         "1 to 4",
@@ -163,7 +168,7 @@ CLAIMS = (
         "rough_boundaries",
         "the network's boundaries are not smooth",
         "5.3",
-        "true if its outlines are longer than the true ones, false if shorter",
+        "true if more of its masks is outline than of the true ones, false if less",
         ABOVE_1,
         images.roughness,
         "29 to 34",

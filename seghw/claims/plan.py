@@ -6,7 +6,7 @@ no comparison stops at a moment that suits it.
 The number of seeds follows from the spread over seeds 0, 1 and 2: half of a 95 % t interval is
 0.84 standard deviations of the paired differences at 8 seeds and 0.53 at 16. Under ``report`` that
 deviation is 0.010 to 0.013 for the coefficients on the shapes, so that 16 seeds bring the half
-interval below ``MARGIN``; it is at most 0.008 elsewhere, so that 8 do.
+interval below ``stats.MARGIN``; it is at most 0.008 elsewhere, so that 8 do.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,6 @@ from dataclasses import replace
 
 from seghw.claims.ablation import ablation
 from seghw.config import TrainConfig
-
-#: Differences of mean IoU within this are of no matter, either way. On 64 x 64 pixels a shape
-#: covers some 320 pixels: its IoU moves by 0.01 when three or four of them change, which no reader
-#: of a figure sees, and two seeds of one setting lie 0.01 apart themselves.
-MARGIN = 0.01
 
 #: Each group: data set, recipe, seeds, and its settings (loss, coefficient, learning rate, the best
 #: of its loss and coefficient over seeds 0 to 2). 120 and 730 under ``report``, 0.1 and 0.76 under

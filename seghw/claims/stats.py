@@ -6,18 +6,24 @@ The rule is the same for every claim:
 - Where test images are scored, also a 95 % percentile bootstrap over the images of the seeds'
   mean. The interval reported is the hull of both, so it covers either reason to be wrong.
 - Each claim says between which numbers its effect would lie if it were true; the finite ends are
-  its null values. "supported": the whole interval lies inside, and there are at least three
-  seeds. "not supported": the whole interval lies outside, and there are at least three seeds.
-  Everything else, an interval that touches a null value included, is "undecided".
+  its null values. With at least three seeds:
+  "no difference": the claim has one null value, and the whole interval lies within ``MARGINS`` of
+  it. This is equivalence, as two one-sided tests show it (Schuirmann, 1987); whatever side the
+  effect is on, it is too small to matter.
+  "supported": the whole interval lies inside.
+  "not supported": the whole interval lies outside.
+  "undecided": everything else. The interval is too wide for an answer.
 - Exact facts, which are computed rather than estimated, need no seeds.
 - The verdict on the report's sentence rests on the recipe ``report``, and there on the readings
-  that the sentence speaks of (``Effect.decides``).
+  that the sentence speaks of (``Effect.decides``). A sentence that rests on several rows and falls
+  by one of them falls only if that row's interval at the level divided by ``MOST_ROWS``
+  (Bonferroni) says so too, for the more rows, the likelier one falls by chance.
 
-Intervals are made claim by claim, not jointly: among twenty true null values one would be missed
-by chance. Three seeds make wide t intervals (4.3 standard errors each way), so "undecided" means
-that the runs do not tell, not that there is no effect.
+Intervals of different claims are not joint: among twenty true null values one would be missed by
+chance. Three seeds make wide t intervals, 4.3 standard errors each way.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 
@@ -27,19 +33,30 @@ from scipy.special import stdtrit  # Student's quantiles; scipy.stats takes seco
 from seghw.metrics import CountTable, Interval
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+NO_DIFFERENCE = "no difference"
 SEEDS_NEEDED = 3
 LEVEL = 0.95
+MOST_ROWS = 4  # that one sentence rests on
 RESAMPLES = 1000
 #: Effects of this unit are averaged, and their intervals made, on a logarithmic scale.
 RATIO = "ratio"
+#: Differences of mean IoU within this are of no matter, either way. On 64 x 64 pixels a shape
+#: covers some 320 pixels: its IoU moves by 0.01 when three or four of them change, which no reader
+#: of a figure sees, and two seeds of one setting lie 0.01 apart themselves.
+MARGIN = 0.01
+#: By unit. Of the image's area, 0.1 % are the same four pixels; a ratio of 1.05 is one part in 20.
+MARGINS = {"IoU": MARGIN, "recall": MARGIN, "F": MARGIN, "%": 0.1, RATIO: math.log(1.05)}
 
 RULE = (
     f"Rule: one value per seed, their mean with a {LEVEL:.0%} t interval over the seeds; where "
     f"test images are scored, its hull with a {LEVEL:.0%} bootstrap interval over the images. "
-    "Supported or not supported only if the interval lies wholly on one side of the null value "
-    f"and there are at least {SEEDS_NEEDED} seeds; exact facts need none. Intervals are made "
-    "claim by claim, not jointly. A sentence of the report is judged by the rows marked *, of the "
-    "recipe report: supported if all are, not supported if one is not."
+    f"No difference: at least {SEEDS_NEEDED} seeds, and the whole interval within {MARGIN:g} (IoU, "
+    f"recall, F), {MARGINS['%']:g} % or a factor of {math.exp(MARGINS[RATIO]):.2f} of the null "
+    "value. Otherwise supported or not supported if the interval lies wholly on one side of the "
+    f"null value and there are at least {SEEDS_NEEDED} seeds; exact facts need none. A sentence of "
+    "the report is judged by the rows marked *, of the recipe report: supported if all are; not "
+    "supported if none is, or if one is not by its interval at the level divided by "
+    f"{MOST_ROWS}."
 )
 
 #: Tables of counts to one number per row; every table has one row a resample.
@@ -57,6 +74,7 @@ class Effect:
     high: float
     seeds: int = 0
     images: int = 0  # that each value was measured on
+    joint: Interval | None = None  # wider, at the level divided by MOST_ROWS; None: as exact
     exact: bool = False  # computed, not estimated; then low and high are the whole range
     decides: bool = True  # the report's sentence rests on it; else it stands beside
     detail: str = ""  # of the reading, where data sets differ: the coefficient, say
@@ -65,23 +83,40 @@ class Effect:
     recipe: str = ""
 
 
-def verdict(effect: Effect, holds: tuple[float, float]) -> str:
-    """``"supported"``, ``"not supported"`` or ``"undecided"``, by the rule above.
+def verdict(effect: Effect, holds: tuple[float, float], *, joint: bool = False) -> str:
+    """``SUPPORTED``, ``NOT_SUPPORTED``, ``NO_DIFFERENCE`` or ``UNDECIDED``, by the rule above.
 
     Args:
         effect: what was measured.
         holds: the claim is true of effects between these two numbers.
+        joint: judge by the wider interval ``effect.joint``.
     """
-    low, high = holds
+    low, high = effect.joint if joint and effect.joint else (effect.low, effect.high)
     if effect.exact:
-        return SUPPORTED if low <= effect.low and effect.high <= high else NOT_SUPPORTED
+        return SUPPORTED if holds[0] <= low and high <= holds[1] else NOT_SUPPORTED
     if effect.seeds < SEEDS_NEEDED:
         return UNDECIDED
-    if low < effect.low and effect.high < high:
+    null = _null_value(holds, effect.unit)
+    if null is not None and effect.unit in MARGINS:
+        ends = (
+            np.log([low / null, high / null])
+            if effect.unit == RATIO
+            else np.subtract((low, high), null)
+        )
+        if np.abs(ends).max() < MARGINS[effect.unit]:
+            return NO_DIFFERENCE
+    if holds[0] < low and high < holds[1]:
         return SUPPORTED
-    if effect.high < low or high < effect.low:
+    if high < holds[0] or holds[1] < low:
         return NOT_SUPPORTED
     return UNDECIDED
+
+
+def _null_value(holds: tuple[float, float], unit: str) -> np.floating | None:
+    """Where an effect would make no difference; None if the claim is of a range."""
+    least = 0.0 if unit == RATIO else -math.inf
+    ends = [end for end in holds if least < end < math.inf]
+    return np.float64(ends[0]) if len(ends) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -125,21 +160,27 @@ def by_claim(results: Iterable[Result]) -> list[list[Result]]:
 def sentence_verdict(results: Iterable[Result]) -> str:
     """The verdict on a claim's sentence, from the claim's results.
 
-    Supported if all that decide are; not supported as soon as one is not, for the report makes
-    its statements of both data sets.
+    A sentence that asserts a difference where all rows show none is ``NOT_SUPPORTED`` and says so.
     """
-    verdicts = {result.verdict for result in results if result.decides}
-    if NOT_SUPPORTED in verdicts:
+    rows = [result for result in results if result.decides]
+    verdicts = {row.verdict for row in rows}
+    if verdicts == {NO_DIFFERENCE}:
+        return f"{NOT_SUPPORTED}: {NO_DIFFERENCE}"
+    if verdicts == {SUPPORTED}:
+        return SUPPORTED
+    against = {NOT_SUPPORTED, NO_DIFFERENCE}
+    jointly = {verdict(row.effect, row.claim.holds, joint=True) for row in rows}
+    if rows and (verdicts <= against or jointly & against):
         return NOT_SUPPORTED
-    return SUPPORTED if verdicts == {SUPPORTED} else UNDECIDED
+    return UNDECIDED
 
 
-def t_interval(values: Sequence[float]) -> Interval:
-    """95 % interval of the mean of independent values (Student's t); NaN for fewer than two."""
+def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Interval of the mean of independent values (Student's t); NaN for fewer than two."""
     if len(values) < 2:
         return Interval(np.nan, np.nan)
     n, mean = len(values), float(np.mean(values))
-    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n))
     return Interval(mean - half, mean + half)
 
 
@@ -160,7 +201,7 @@ def from_seeds(reading: str, unit: str, values: Sequence[float], **more) -> Effe
         values: one per seed; none gives an effect of NaN.
         more: further fields of ``Effect``.
     """
-    return _effect(reading, unit, _to_scale(unit, values), Interval(np.nan, np.nan), **more)
+    return _effect(reading, unit, _to_scale(unit, values), np.empty(0), **more)
 
 
 def from_images(
@@ -186,19 +227,21 @@ def from_images(
     # A draw to which the score does not apply, for one seed or for all, is left out.
     resampled = values[:, 1:].sum(axis=0) / (len(values) or np.nan)
     resampled = resampled[~np.isnan(resampled)]
-    tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    ends = np.quantile(resampled, tails) if len(resampled) else (np.nan, np.nan)
-    return _effect(reading, unit, values[:, 0], Interval(*ends), images=images, **more)
+    return _effect(reading, unit, values[:, 0], resampled, images=images, **more)
 
 
-def _effect(reading: str, unit: str, values: np.ndarray, over_images: Interval, **more) -> Effect:
+def _effect(reading: str, unit: str, values: np.ndarray, resampled: np.ndarray, **more) -> Effect:
     values = values[~np.isnan(values)]  # a seed to which the score does not apply tells nothing
     if not len(values):
         return Effect(reading, unit, np.nan, np.nan, np.nan, **more)
-    interval = hull(t_interval(values), over_images)
-    numbers = (np.mean(values), *interval)
-    value, low, high = map(float, np.exp(numbers) if unit == RATIO else numbers)
-    return Effect(reading, unit, value, low, high, seeds=len(values), **more)
+    numbers = [np.mean(values)]
+    for level in (LEVEL, 1 - (1 - LEVEL) / MOST_ROWS):
+        tails = ((1 - level) / 2, (1 + level) / 2)
+        over_images = np.quantile(resampled, tails) if len(resampled) else (np.nan, np.nan)
+        numbers += hull(t_interval(values, level), Interval(*over_images))
+    value, low, high, *joint = map(float, np.exp(numbers) if unit == RATIO else numbers)
+    joint = Interval(*joint)
+    return Effect(reading, unit, value, low, high, seeds=len(values), joint=joint, **more)
 
 
 def _to_scale(unit: str, values: Sequence) -> np.ndarray:

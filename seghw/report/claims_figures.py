@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from seghw.claims.ablation import BASES, Change, measure
 from seghw.claims.claims import check_claims
 from seghw.claims.stats import (
+    NO_DIFFERENCE,
     NOT_SUPPORTED,
     RATIO,
     SUPPORTED,
@@ -43,7 +44,12 @@ COLORS = {
     "corrected": ("#0072B2", "#56B4E9", "#009E73"),
 }
 #: Marker and whether it is filled: the verdict can be read without color.
-MARKERS = {SUPPORTED: ("o", True), NOT_SUPPORTED: ("X", True), UNDECIDED: ("D", False)}
+MARKERS = {
+    SUPPORTED: ("o", True),
+    NOT_SUPPORTED: ("X", True),
+    NO_DIFFERENCE: ("s", True),
+    UNDECIDED: ("D", False),
+}
 HOLDS = "#DDEEDD"
 
 
@@ -87,8 +93,9 @@ def draw_claims(results: Sequence[Result]) -> tuple[Figure, str]:
         "What the report says, measured: each row a sentence, each marker a data set under a "
         "recipe, with its 95 % interval (over seeds, and over test images where these are "
         "scored). In the shaded range the sentence would be true. A verdict needs three seeds and "
-        "an interval on one side of the dark line; that on the sentence rests on the recipe "
-        "report. Lines that end at the frame go on."
+        "an interval on one side of the dark line, or so close around it that the difference does "
+        "not matter; that on the sentence rests on the recipe report. Lines that end at the frame "
+        "go on."
     )
 
 

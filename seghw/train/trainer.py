@@ -347,7 +347,8 @@ def optimizer(recipe: Recipe, learning_rate: float, model: nn.Module) -> torch.o
     """The recipe's: SGD with the course's momentum of 0.9, or AdamW."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
-    return torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    # Fused, its many small operations take half the time.
+    return torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
 
 
 def save_checkpoint(
