@@ -4,10 +4,14 @@ RUNS ?= data/runs
 SAM ?=
 BIN := .venv/bin
 
-.PHONY: figures test bench lab retrain notebooks lint setup
+.PHONY: figures report test bench lab retrain notebooks lint setup
 
 figures: .venv/ready
 	$(BIN)/python -m seghw figures --runs $(RUNS) $(if $(SAM),--sam $(SAM))
+
+# The whole report from the same records: dist/report/report.html and report.pdf.
+report: .venv/ready
+	$(BIN)/python -m seghw report --runs $(RUNS) $(if $(SAM),--sam $(SAM))
 
 test: .venv/ready
 	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg tests notebooks

@@ -1,4 +1,4 @@
-"""The command line: ``python -m seghw data|train|sweep|evaluate|claims|sam|figures``.
+"""The command line: ``python -m seghw data|train|sweep|evaluate|claims|sam|figures|report``.
 
 Every command is a thin call into the package, imported when it is used, so that ``--help`` is
 quick. Bad input ends with one line and exit status 2, as argparse's own errors do.
@@ -16,6 +16,7 @@ from seghw.config import (
     LOSS_NAMES,
     PROFILES,
     RECIPES,
+    ROOT,
     RUNS,
     SPLITS,
     TrainConfig,
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_claims(verbs.add_parser("claims", help="each sentence of the report, measured"))
     _add_sam(verbs.add_parser("sam", help="a promptable segmenter and our network, compared"))
     _add_figures(verbs.add_parser("figures", help="draw the report's figures from the records"))
+    _add_report(verbs.add_parser("report", help="write the report as a page and a PDF"))
     return parser
 
 
@@ -349,3 +351,15 @@ def _figures(args: argparse.Namespace) -> None:
     print(*(records.describe_data(family) for family in ("shapes", "coco")), sep="\n")
     made = make_figures(args.only, out=args.out, records=records)
     print(f"{sum(path.suffix == '.png' for path in made)} figures: {args.out}")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    _add_records(parser)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist/report")
+    parser.set_defaults(run=_report)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from seghw.report.document import build_report
+
+    print(f"report.html and report.pdf: {build_report(_records(args), args.out)}")

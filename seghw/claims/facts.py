@@ -35,6 +35,21 @@ def dice_range(group: Group) -> Iterator[Effect]:
     yield Effect(reading, "loss", high, low, high, seeds=seeds, exact=True)
 
 
+def dice_floor(share: float, *, dotted: bool) -> float:
+    """The least value of the report's Dice loss for one class of one image.
+
+    The best prediction is the truth projected onto what the network can output: all of it, or,
+    under the dotted head, every fourth pixel freely and one common value (the layer's bias) on the
+    others. Of the truth's square norm the projection keeps a quarter and 3/4 of ``share``.
+
+    Args:
+        share: of the image that the class covers, 0..1; not 0.
+        dotted: the head paints every fourth pixel only.
+    """
+    kept = (1 + 3 * share) / 4 if dotted else 1.0
+    return 1 - kept**0.5 / 2
+
+
 def dilation(group: Group) -> Iterator[Effect]:
     """Reach of the ASPP's branches, and how many of their taps see the map; once a family."""
     if group.recipe != "report":

@@ -22,20 +22,17 @@ from seghw.config import FIGURES as FIGURES_FOLDER
 from seghw.errors import BadInput
 from seghw.io import atomic_write
 from seghw.report import claims_figures as claims_figure
-from seghw.report import data_figures, sam_figures
+from seghw.report import data_figures, diagnosis_figures, sam_figures
 from seghw.report.claims_figures import ablation_figure
 from seghw.report.plots import (
     Drawn,
     coefficient_curves,
-    color_masks,
     describe_run,
     evaluation_panel,
     loss_name,
-    new_figure,
     number_text,
     score_text,
     set_name,
-    show,
     training_curve,
     use_style,
 )
@@ -121,30 +118,14 @@ def _registry() -> dict[int, Drawing]:
     return figures
 
 
-def dotted_beside_dense(records: Records) -> Drawn:
-    """One test image of each family, and its masks under both recipes' best MSE + Dice runs."""
-    figure, axes = new_figure(8, 4.7, 2, 4)
-    for row, family in zip(axes, ("coco", "shapes"), strict=True):
-        data = records.test_set(family)
-        [i] = records.chosen_images(family, (50,))  # the reference's median image
-        show(row[0], data.images[i], "image")
-        show(row[1], color_masks(data.masks[i], data.classes), "truth")
-        for ax, recipe in zip(row[2:], RECIPES, strict=True):
-            found = records.evaluation(family, recipe, "mse_dice")
-            masks = color_masks(found.masks[i], data.classes)
-            show(ax, masks, f"{recipe}: test mean IoU {found.iou:.2f}")
-    return figure, (
-        "The report's network can paint every fourth pixel only; the corrected one paints all. The "
-        f"best MSE + Dice runs of both recipes, profile {records.profile}, on test images of "
-        "median difficulty."
-    )
-
-
 #: Figure number to the function that draws it.
 FIGURES = _registry()
 #: What goes to ``beyond/``, by file name.
 BEYOND: dict[str, Drawing] = {
-    "dotted_beside_dense": dotted_beside_dense,
+    "dotted_beside_dense": diagnosis_figures.dotted_beside_dense,
+    "dice_floors": diagnosis_figures.dice_floors,
+    "class_curves": diagnosis_figures.class_curves,
+    "seed_spread": diagnosis_figures.seed_spread,
     "gallery_shapes": data_figures.gallery_shapes,
     "gallery_scenes": data_figures.gallery_scenes,
     "distributions": data_figures.distributions,

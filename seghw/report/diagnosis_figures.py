@@ -1,0 +1,110 @@
+"""Pictures of what is wrong with the report's set-up, one fault each."""
+
+import numpy as np
+from matplotlib.ticker import PercentFormatter
+
+from seghw.claims.facts import dice_floor
+from seghw.config import DRAWN, RECIPES
+from seghw.report.plots import (
+    BLUE,
+    INK,
+    RED,
+    SET_NAMES,
+    Drawn,
+    color_masks,
+    describe_run,
+    new_figure,
+    show,
+)
+from seghw.results import Records
+from seghw.train.runs import best, best_by_coefficient
+
+
+def dotted_beside_dense(records: Records) -> Drawn:
+    """One test image of each family, and its masks under both recipes' best MSE + Dice runs."""
+    figure, axes = new_figure(8, 4.7, 2, 4)
+    for row, family in zip(axes, ("coco", "shapes"), strict=True):
+        data = records.test_set(family)
+        [i] = records.chosen_images(family, (50,))  # the reference's median image
+        show(row[0], data.images[i], "image")
+        show(row[1], color_masks(data.masks[i], data.classes), "truth")
+        for ax, recipe in zip(row[2:], RECIPES, strict=True):
+            found = records.evaluation(family, recipe, "mse_dice")
+            masks = color_masks(found.masks[i], data.classes)
+            show(ax, masks, f"{recipe}: test mean IoU {found.iou:.2f}")
+    return figure, (
+        "The report's network can paint every fourth pixel only; the corrected one paints all. The "
+        f"best MSE + Dice runs of both recipes, profile {records.profile}, on test images of "
+        "median difficulty."
+    )
+
+
+def dice_floors(records: Records) -> Drawn:
+    """The least value that the report's Dice loss can take for a class that is present."""
+    figure, axes = new_figure(7, 3, 1, 1)
+    ax = axes[0, 0]
+    shares = np.linspace(0, 1, 200)
+    dotted = [dice_floor(share, dotted=True) for share in shares]
+    ax.plot(shares, dotted, color=RED, label="as printed, every fourth pixel painted")
+    dense = [dice_floor(share, dotted=False) for share in shares]
+    ax.plot(shares, dense, color=INK, ls="--", label="as printed, every pixel painted")
+    ax.plot(shares, 0 * shares, color=BLUE, label="with the factor 2, every pixel painted")
+    data = records.test_set("shapes")
+    found = data.masks.mean(axis=(2, 3))[data.masks.any(axis=(2, 3))]
+    low, middle, high = np.quantile(found, (0.05, 0.5, 0.95))
+    ax.axvspan(low, high, color=INK, alpha=0.12, lw=0, label="nine of ten drawn shapes")
+    ax.set(xlabel="share of the image that the class covers", ylabel="least Dice loss")
+    ax.set(xlim=(0, 1), ylim=(-0.03, 1))
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.legend(loc="upper right")
+    return figure, (
+        "The least value of the report's Dice loss for one class of one image. Without the factor "
+        "2 of the Dice coefficient a perfect mask scores one half. A network that paints every "
+        f"fourth pixel cannot get below {dice_floor(middle, dotted=True):.2f} for a shape of the "
+        f"median size ({middle:.0%} of the image). An absent class adds 1 whatever is predicted."
+    )
+
+
+def class_curves(records: Records) -> Drawn:
+    """Validation IoU of each class over the epochs, best MSE run of each recipe on the shapes."""
+    figure, axes = new_figure(8, 3, 1, 2)
+    runs = [best(records.runs("shapes", recipe, "mse")) for recipe in RECIPES]
+    for ax, run in zip(axes[0], runs, strict=True):
+        epochs = run.record["epochs"]
+        scores = np.array([epoch["validation_iou_per_class"] for epoch in epochs])
+        for spec, line in zip(run.config.classes, scores.T, strict=True):
+            color = np.array(spec.color) / 255
+            label = f"{spec.name} ({spec.value})" if run.recipe.valued_masks else spec.name
+            ax.plot(range(1, len(epochs) + 1), line, color=color, marker="o", ms=3, label=label)
+        ax.set(title=f"recipe {run.config.recipe}", xlabel="epoch", ylabel="validation IoU")
+        ax.set_ylim(bottom=0)
+        ax.legend()
+    return figure, (
+        "Each class over training with MSE. Left: the report's masks hold a value per class (in "
+        "brackets), and the MSE weighs an error by its square. Right: masks of 0 and 1. "
+        + " ".join(describe_run(run) for run in runs)
+    )
+
+
+def seed_spread(records: Records) -> Drawn:
+    """Every seed of every coefficient at its best learning rate, report's recipe."""
+    figure, axes = new_figure(8, 2.8, 1, 2)
+    firsts = []
+    for ax, family in zip(axes[0], DRAWN, strict=True):
+        found = best_by_coefficient(records.runs(family, "report", "mse_dice"))
+        scores = {c: {run.config.seed: run.score for run in runs} for c, runs in found.items()}
+        seeds = sorted(set.intersection(*map(set, scores.values())))
+        for seed, color in zip(seeds, (BLUE, RED, INK, *["#999999"] * len(seeds)), strict=False):
+            line = [scores[c][seed] for c in scores]
+            ax.plot(range(len(line)), line, color=color, marker="o", ms=4, label=f"seed {seed}")
+        winners = {seed: max(scores, key=lambda c, s=seed: scores[c][s]) for seed in seeds}
+        firsts.append(", ".join(f"{c:g} (seed {seed})" for seed, c in winners.items()))
+        ax.set_xticks(range(len(scores)), [f"{c:g}" for c in scores])
+        ax.set(title=SET_NAMES[DRAWN[family]], xlabel="coefficient of the Dice term")
+        ax.set_ylabel("validation mean IoU")
+        ax.legend()
+    return figure, (
+        "The same settings with other random seeds, recipe report. The report trained each setting "
+        f"once. Which coefficient comes first depends on the seed: on the left {firsts[0]}; on "
+        f"the right {firsts[1]}."
+    )

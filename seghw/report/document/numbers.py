@@ -1,0 +1,235 @@
+"""The numbers of the text: each is computed from the records and says where it came from."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from seghw import metrics
+from seghw.claims.facts import bottom_of_the_u, dice_floor, taps_inside
+from seghw.claims.images import paintable
+from seghw.claims.stats import Result, by_claim, sentence_verdict
+from seghw.claims.table import effect_text
+from seghw.config import DATASETS, DRAWN, FULL, RECIPES
+from seghw.errors import BadInput
+from seghw.network import MUNet
+from seghw.results import Records
+from seghw.train.runs import Run, best_by_coefficient, best_setting
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a number of the text came from."""
+
+    text: str  # the number as printed
+    meaning: str
+    function: str  # that computed it, as a dotted name
+    records: tuple[Path, ...]  # files that it was computed from; none for what the code itself is
+
+
+#: A number: what it is, the function that it rests on, and how to compute and print it.
+Fact = tuple[str, str, Callable[[Records], tuple[str, Iterable[Run]]]]
+
+
+class Numbers:
+    """Called from the text's template; collects the sources in the order of their first use."""
+
+    def __init__(self, records: Records, results: Sequence[Result]) -> None:
+        self.records = records
+        self.claims = {rows[0].claim.key: rows for rows in by_claim(results)}
+        self.sources: list[Source] = []
+
+    def number(self, name: str) -> str:
+        """The fact of that name, as a link in Markdown."""
+        meaning, function, compute = FACTS[name]
+        try:
+            text, runs = compute(self.records)
+        except BadInput as error:  # records that are missing leave a gap, not a crash
+            text, runs, meaning = "(no runs)", (), f"{meaning}: {error}"
+        return self._link(text, meaning, function, runs)
+
+    def iou(self, family: str, recipe: str, loss: str) -> str:
+        """Mean IoU on the test set, mean over the seeds of the loss's best setting."""
+        function = "seghw.results.Records.evaluations"
+        meaning = f"test mean IoU, {DRAWN[family]}, recipe {recipe}, {loss}, mean over its seeds"
+        try:
+            found = self.records.evaluations(family, recipe, loss)
+        except BadInput as error:
+            return self._link("(no runs)", f"{meaning}: {error}", function, ())
+        text = f"{np.mean([e.iou for e in found]):.2f}" if found else "(no weights)"
+        return self._link(text, meaning, function, [e.run for e in found])
+
+    def effect(self, key: str, dataset: str = "shapes5", recipe: str = "report") -> str:
+        """The first row of a claim for that data and recipe, with its interval."""
+        rows = [r for r in self.claims[key] if (r.effect.dataset, r.effect.recipe) in
+                ((dataset, recipe), ("", recipe))]  # fmt: skip
+        if not rows:
+            return self._link("(not measured)", key, "seghw.claims.check_claims", ())
+        effect, measure = rows[0].effect, rows[0].claim.measure
+        meaning = f"{effect.reading}, {dataset}, recipe {recipe}, {effect.seeds} seeds"
+        function = f"{measure.__module__}.{measure.__name__}"
+        return self._link(effect_text(effect), meaning, function, ())
+
+    def verdicts(self, word: str) -> str:
+        """How many of the report's sentences have a verdict that begins with this."""
+        found = sum(sentence_verdict(rows).startswith(word) for rows in self.claims.values())
+        meaning, function = f"sentences with the verdict {word}", "seghw.claims.check_claims"
+        return self._link(str(found), meaning, function, ())
+
+    def _link(self, text: str, meaning: str, function: str, runs: Iterable[Run]) -> str:
+        files = tuple(run.folder / "run.json" for run in runs)
+        source = Source(text, meaning, function, files)
+        if source not in self.sources:
+            self.sources.append(source)
+        return f"[{text}](#number-{self.sources.index(source) + 1})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _never_painted(records: Records):
+    data = records.test_set("shapes")
+    run = records.runs("shapes", "report", "mse_dice")[0]
+    grid = paintable(run.config, data.images.shape[-1])
+    return _percent(1 - len(grid.rows) * len(grid.columns) / data.images[0, 0].size), ()
+
+
+def _ceiling(family: str):
+    def compute(records: Records):
+        data = records.test_set(family)
+        run = records.runs(family, "report", "mse_dice")[0]
+        grid = paintable(run.config, data.images.shape[-1])
+        painted = np.zeros_like(data.masks)
+        place = np.ix_(range(len(data)), range(data.masks.shape[1]), grid.rows, grid.columns)
+        painted[place] = data.masks[place]
+        return f"{metrics.mean_score(metrics.iou(metrics.count(painted, data.masks))).mean:.2f}", ()
+
+    return compute
+
+
+def _without_gradient(_: Records):
+    model = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
+    model(torch.zeros(1, 3, 64, 64)).sum().backward()
+    idle = sum(p.numel() for p in model.parameters() if p.grad is None)
+    return _percent(idle / sum(p.numel() for p in model.parameters())), ()
+
+
+def _parameters(_: Records):
+    model = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
+    return f"{sum(p.numel() for p in model.parameters()):,}", ()
+
+
+def _floor(records: Records):
+    data = records.test_set("shapes")
+    shares = data.masks.mean(axis=(2, 3))
+    floors = [dice_floor(share, dotted=True) if share else 1.0 for share in shares.ravel()]
+    return f"{np.mean(floors) * RECIPES['report'].batch_size * shares.shape[1]:.1f}", ()
+
+
+def _most(_: Records):
+    return str(RECIPES["report"].batch_size * len(DATASETS["shapes5"])), ()
+
+
+def _absent(records: Records):
+    return _percent(1 - records.test_set("shapes").masks.any(axis=(2, 3)).mean()), ()
+
+
+def _value_weight(_: Records):
+    values = [spec.value for spec in DATASETS["shapes5"]]
+    return f"{(max(values) / min(values)) ** 2:g}", ()
+
+
+def _taps(_: Records):
+    side, branches = bottom_of_the_u(64)
+    return f"{taps_inside(branches[-1], side):.1f}", ()
+
+
+def _bottom(_: Records):
+    return str(bottom_of_the_u(64)[0]), ()
+
+
+def _runs(records: Records):
+    return str(len(records.all_runs)), ()
+
+
+def _seeds(records: Records):
+    return str(len({run.config.seed for run in records.all_runs})), ()
+
+
+def _test_images(records: Records):
+    return str(len(records.test_set("shapes"))), ()
+
+
+def _spread(records: Records):
+    found = best_by_coefficient(records.runs("shapes", "report", "mse_dice")).values()
+    scores = [[run.score for run in runs] for runs in found]
+    spread = max(max(each) - min(each) for each in scores)
+    return f"{spread:.3f}", [run for runs in found for run in runs]
+
+
+def _dice_stays(records: Records):
+    runs = best_setting(records.runs("shapes", "report", "dice"))
+    return f"{np.mean([run.history['dice'][-1] for run in runs]):.1f}", runs
+
+
+FACTS: dict[str, Fact] = {
+    "runs": ("run records used", "seghw.results.Records.all_runs", _runs),
+    "seeds": ("seeds of the runs", "seghw.results.Records.all_runs", _seeds),
+    "test images": ("test images of the shapes", "seghw.results.Records.test_set", _test_images),
+    "never painted": (
+        "share of the pixels that hold the output layer's bias whatever the image is",
+        "seghw.claims.images.paintable",
+        _never_painted,
+    ),
+    "ceiling": (
+        "mean IoU of the true masks of the shapes, kept on the pixels that can be painted",
+        "seghw.claims.images.paintable",
+        _ceiling("shapes"),
+    ),
+    "ceiling scenes": (
+        "mean IoU of the true masks of the scenes, kept on the pixels that can be painted",
+        "seghw.claims.images.paintable",
+        _ceiling("coco"),
+    ),
+    "parameters": ("parameters at the report's size", "seghw.network.MUNet", _parameters),
+    "without gradient": (
+        "share of the parameters that no gradient ever reaches",
+        "seghw.network.MUNet",
+        _without_gradient,
+    ),
+    "floor": (
+        "least value of the report's Dice loss with the dotted head, mean of the drawn test set",
+        "seghw.claims.facts.dice_floor",
+        _floor,
+    ),
+    "most": ("largest value of the report's Dice loss", "seghw.losses.report_dice_loss", _most),
+    "dice stays": (
+        "Dice loss at the end of the best runs with Dice alone, mean over seeds",
+        "seghw.train.runs.best_setting",
+        _dice_stays,
+    ),
+    "absent": (
+        "share of the pairs of image and class where the class is absent",
+        "seghw.data.shapes.generate",
+        _absent,
+    ),
+    "value weight": (
+        "weight of an error on the star over one on the rectangle: the mask values' ratio, squared",
+        "seghw.config.class_specs",
+        _value_weight,
+    ),
+    "bottom": ("side of the map under the ASPP", "seghw.claims.facts.bottom_of_the_u", _bottom),
+    "taps": (
+        "taps of nine inside the map at the largest rate, mean over its cells",
+        "seghw.claims.facts.taps_inside",
+        _taps,
+    ),
+    "spread": (
+        "largest difference of validation IoU between two seeds of one setting, shapes",
+        "seghw.train.runs.best_by_coefficient",
+        _spread,
+    ),
+}
