@@ -17,7 +17,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 for path in map(Path, sys.argv[1:] or sorted(FOLDER.glob("*.ipynb"))):
     print(path.name, flush=True)
     notebook = nbformat.read(path, as_version=4)
-    options = {"record_timing": False, "store_widget_state": False, "timeout": None}
+    options = {"record_timing": False, "timeout": 120}
     NotebookClient(notebook, resources={"metadata": {"path": FOLDER}}, **options).execute()
+    notebook.metadata.pop("widgets", None)  # the state of widgets whose kernel is gone
     with atomic_write(path) as temporary:
         nbformat.write(notebook, temporary)
