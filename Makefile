@@ -4,7 +4,7 @@ RUNS ?= data/runs
 SAM ?=
 BIN := .venv/bin
 
-.PHONY: figures report test bench lab retrain notebooks lint setup
+.PHONY: figures report assignment submission grade test bench lab retrain notebooks lint setup
 
 figures: .venv/ready
 	$(BIN)/python -m seghw figures --runs $(RUNS) $(if $(SAM),--sam $(SAM))
@@ -19,6 +19,17 @@ test: .venv/ready
 # Measured against DLStudio on this machine; written to data/bench/, from which the README quotes.
 bench: .venv/ready
 	$(BIN)/python -m tests.bench
+
+# The students' notebooks: dist/assignment. `make submission NAME="..."` checks and zips them;
+# `make grade SUBMISSIONS=folder` writes dist/grades: a CSV and a page per student.
+assignment: .venv/ready
+	$(BIN)/python -m seghw.assignment edition
+
+submission: .venv/ready
+	$(BIN)/python -m seghw.assignment submit --name "$(NAME)"
+
+grade: .venv/ready
+	$(BIN)/python -m seghw.assignment grade "$(SUBMISSIONS)"
 
 lab: .venv/ready
 	$(BIN)/jupyter lab --notebook-dir notebooks

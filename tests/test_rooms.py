@@ -30,6 +30,7 @@ ROOMS = [
     "results",
     "claims",
     "report",
+    "assignment",
     "widgets",
     "cli",
     "__main__",

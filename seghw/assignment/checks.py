@@ -201,6 +201,9 @@ def combined(f, seed):
     leaf = pred.clone().requires_grad_(True)
     found = f(leaf, target, 1.0, losses.dice_loss)
     yield bool(getattr(found, "requires_grad", False)), "return a tensor that can be differentiated"
+    wanted = F.mse_loss(leaf, target) + losses.dice_loss(leaf, target)
+    slopes = [torch.autograd.grad(value, leaf)[0] for value in (found, wanted)]
+    yield _close(*slopes), "both terms must keep their gradient: no item(), no detach()"
 
 
 @_check
@@ -465,7 +468,7 @@ def bootstrap(f, seed):
 @_check
 def box_of(f, seed):
     rng = np.random.default_rng(seed)
-    x0, y0 = (int(v) for v in rng.integers(1, 8, 2))
+    x0, y0 = (int(v) for v in rng.integers(3, 8, 2))
     mask = np.zeros((20, 30), dtype=bool)
     mask[y0 : y0 + 4, x0 : x0 + 9] = True
     found = [int(v) for v in f(mask)]
@@ -498,6 +501,8 @@ def match(f, seed):
     objects[0, :4, :4] = objects[1, :4, 5:9] = objects[2, 7:, 7:] = True
     proposals = objects[[1, 0]].copy()
     yield list(f(proposals, objects)) == [1, 0, -1], "object k gets the index of its mask, or -1"
+    apart = np.flip(objects[:1], axis=(1, 2))
+    yield list(f(apart, objects[:1])) == [-1], "a mask that does not overlap its object is no match"
     # Both objects overlap mask 0 most; giving it to the first that asks costs the other everything.
     objects = np.zeros((2, 1, 20), dtype=bool)
     objects[0, 0, :10] = objects[1, 0, 2:12] = True

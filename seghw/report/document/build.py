@@ -207,8 +207,9 @@ class Document:
     def _html_claim(self, key: str) -> str:
         rows = self.claims[key]
         claim, found = rows[0].claim, sentence_verdict(rows)
+        kind = found.split(":")[0].replace(" ", "-")
         return (
-            f'<div role="note" class="claim {found.split(":")[0].replace(" ", "-")}" id="claim-{key}">'
+            f'<div role="note" class="claim {kind}" id="claim-{key}">'
             f"<p><b>The report says: {html.escape(claim.text)}.</b> "
             f'<span class="verdict">{found}</span></p>'
             f"<p>Measured: {html.escape(claim.question)}.</p>{self._html_rows(rows)}</div>\n"
