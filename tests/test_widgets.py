@@ -14,7 +14,7 @@ def asked(monkeypatch):
     """A segmenter that notes what it is asked and answers with the left half of the image."""
     prompts = []
 
-    def answer(_, image, prompt):
+    def answer(_, image, prompt, labels=None):
         prompts.append(prompt.tolist())
         half = np.zeros((1, *image.shape[1:]), np.bool_)
         half[..., : image.shape[2] // 2] = True
@@ -41,16 +41,21 @@ def test_a_click_and_a_box_are_drawn_over_the_outline(asked):
     assert frame.get_bbox().bounds == (0.5, 1.5, 4, 5)
 
 
-def test_the_sliders_ask_for_what_they_show(asked):
-    explorer = widgets.explore_prompts(None, np.zeros((3, 8, 12), np.uint8))
-    kind, x, _, columns, rows = explorer.children[0].children
+def test_the_canvas_asks_for_what_is_drawn_on_it(asked):
+    """Eight rows, twelve columns; the stand-in's mask is the left half: columns 0 to 5."""
+    objects = np.zeros((2, 8, 12), bool)
+    objects[0, :, :3], objects[1, :, 6:] = True, True
+    canvas = widgets.PromptCanvas(None, np.zeros((3, 8, 12), np.uint8), objects)
+    canvas.points = [[6, 4, 1]]
     assert asked.pop() == [[[6, 4]]]
-    x.value = 9
-    assert asked.pop() == [[[9, 4]]]
-    kind.value = "box"
+    mask = np.unpackbits(np.frombuffer(canvas.mask, np.uint8)).reshape(8, 12).astype(bool)
+    assert mask.sum(0).nonzero()[0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert "predicted IoU 0.75; IoU with the nearest object 0.50" in canvas.told
+    canvas.points = []
+    assert not any(canvas.mask)
+    assert "Click on an object" in canvas.told
+    canvas.box = [3, 2, 6, 4]
     assert asked.pop() == [[3, 2, 6, 4]]
-    columns.value, rows.value = (0, 11), (1, 7)
-    assert asked.pop() == [[0, 1, 11, 7]]
 
 
 def test_each_output_has_a_slider_of_its_own_with_its_own_limits():

@@ -1,5 +1,6 @@
 """Explorers for the notebooks, and the still pictures that they move."""
 
+from seghw.widgets.canvas import PromptCanvas
 from seghw.widgets.explorers import (
     draw_balance,
     draw_decision,
@@ -9,11 +10,11 @@ from seghw.widgets.explorers import (
     explore_balance,
     explore_decision,
     explore_dilation,
-    explore_prompts,
     explore_runs,
 )
 
 __all__ = [
+    "PromptCanvas",
     "draw_balance",
     "draw_decision",
     "draw_prompt",
@@ -22,6 +23,5 @@ __all__ = [
     "explore_balance",
     "explore_decision",
     "explore_dilation",
-    "explore_prompts",
     "explore_runs",
 ]

@@ -115,29 +115,6 @@ def draw_prompt(
         ax.add_patch(frame)
 
 
-def explore_prompts(segmenter: "Segmenter", image: np.ndarray) -> widgets.Widget:
-    """Sliders that move a click or a box over an image, uint8 (3, H, W), with its mask beside."""
-    height, width = image.shape[1:]
-    kind = widgets.ToggleButtons(options=["click", "box"])
-    x = widgets.IntSlider(width // 2, 0, width - 1, description="click: x")
-    y = widgets.IntSlider(height // 2, 0, height - 1, description="y")
-    columns = widgets.IntRangeSlider(
-        value=(width // 4, width // 2), max=width - 1, description="box: x"
-    )
-    rows = widgets.IntRangeSlider(value=(height // 4, height // 2), max=height - 1, description="y")
-
-    def draw(kind: str, x: int, y: int, columns: tuple[int, int], rows: tuple[int, int]) -> None:
-        _, ax = plt.subplots(figsize=(3.6, 3.8), layout="constrained")
-        (x0, x1), (y0, y1) = columns, rows
-        prompt = {"click": (x, y)} if kind == "click" else {"box": (x0, y0, x1, y1)}
-        draw_prompt(ax, segmenter, image, **prompt)
-        plt.show()
-
-    moved = {"kind": kind, "x": x, "y": y, "columns": columns, "rows": rows}
-    picture = widgets.interactive_output(draw, moved)
-    return widgets.HBox([widgets.VBox(list(moved.values())), picture])
-
-
 def draw_balance(axes: np.ndarray, target: torch.Tensor, coefficient: float, strength: float):
     """How the MSE and coefficient x the report's Dice compare for a prediction strength x target.
 

@@ -1,0 +1,78 @@
+"""A picture on which a segmenter is prompted with the mouse or the keyboard."""
+
+import base64
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anywidget
+import numpy as np
+import traitlets
+from PIL import Image
+
+if TYPE_CHECKING:
+    from seghw.sam.predictor import Segmenter
+
+
+class PromptCanvas(anywidget.AnyWidget):
+    """Clicks, a box or nothing at all; the segmenter's mask over the picture.
+
+    A click adds a point on the object, with Shift or the right button one beside it; a drag draws a
+    box. Arrow keys move a cross, Enter clicks. A click takes the box away, and a box the clicks.
+
+    Args:
+        segmenter: from ``sam.load_sam``.
+        image: uint8 (3, H, W).
+        objects: bool (K, H, W), true masks; the caption then says how well the mask meets the
+            object that it overlaps most.
+    """
+
+    _esm = Path(__file__).parent / "canvas.js"
+    image = traitlets.Unicode().tag(sync=True)  # as a data URI
+    width = traitlets.Int().tag(sync=True)
+    height = traitlets.Int().tag(sync=True)
+    points = traitlets.List().tag(sync=True)  # [x, y, 1 on the object or 0 beside it]
+    box = traitlets.List().tag(sync=True)  # empty, or x0, y0, x1, y1, inclusive
+    everything = traitlets.Bool().tag(sync=True)  # asked for the masks of all
+    mask = traitlets.Bytes().tag(sync=True)  # bits of (H, W), row by row
+    told = traitlets.Unicode("Click on an object, or drag a box around it.").tag(sync=True)
+
+    def __init__(
+        self, segmenter: "Segmenter", image: np.ndarray, objects: np.ndarray | None = None
+    ) -> None:
+        self.segmenter, self.pixels = segmenter, image
+        self.objects = np.zeros((0, *image.shape[1:]), bool) if objects is None else objects
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, "PNG")
+        uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+        super().__init__(image=uri, width=image.shape[2], height=image.shape[1])
+        self.observe(self._prompted, ["points", "box", "everything"])
+
+    def _prompted(self, _) -> None:
+        from seghw.sam.predictor import segment_boxes, segment_everything, segment_points
+
+        start = time.perf_counter()
+        if self.everything:
+            found = segment_everything(self.segmenter, self.pixels)
+            return self._show(found.masks.any(0), f"asked for everything: {len(found.masks)} masks")
+        if self.points:
+            clicks = np.array(self.points)[None]
+            found = segment_points(self.segmenter, self.pixels, clicks[..., :2], clicks[..., 2])
+        elif self.box:
+            found = segment_boxes(self.segmenter, self.pixels, np.reshape(self.box, (1, 4)))
+        else:
+            nothing = np.zeros(self.pixels.shape[1:], bool)
+            return self._show(nothing, type(self).told.default_value)
+        mask, milliseconds = found.masks[0], 1000 * (time.perf_counter() - start)
+        words = f"predicted IoU {found.predicted_iou[0]:.2f}"
+        if len(self.objects):
+            shared, joined = (self.objects & mask).sum((1, 2)), (self.objects | mask).sum((1, 2))
+            words += f"; IoU with the nearest object {(shared / np.maximum(joined, 1)).max():.2f}"
+        if not mask.any():
+            words = "the mask is empty: nothing is found there"
+        return self._show(mask, f"{words} ({milliseconds:.0f} ms)")
+
+    def _show(self, mask: np.ndarray, told: str) -> None:
+        with self.hold_sync():
+            self.mask, self.told = np.packbits(mask).tobytes(), told
