@@ -27,6 +27,7 @@ from seghw.errors import BadInput, whole_number
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
+    _end_as_on_ctrl_c()
     try:
         return arguments.run(arguments) or 0
     except (BadInput, OSError) as error:
@@ -35,6 +36,17 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("seghw: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _end_as_on_ctrl_c() -> None:
+    """Let SIGTERM and a closed terminal end a command as Ctrl-C does, workers included."""
+    import signal
+    import threading
+
+    if threading.current_thread() is threading.main_thread():  # else Python refuses
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.default_int_handler)
 
 
 def _one_line(error: Exception) -> str:

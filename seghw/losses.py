@@ -71,13 +71,21 @@ def dice_loss(
 DICE_LOSSES: dict[str, DiceLoss] = {"report": report_dice_loss, "corrected": dice_loss}
 
 
-def _overlaps(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over pixels of pred * target, pred ** 2 and target ** 2, each (N, C)."""
+def _check_pair(pred: Tensor, target: Tensor) -> None:
+    for name, value in (("pred", pred), ("target", target)):
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            kind = value.dtype if hasattr(value, "dtype") else type(value).__name__
+            raise BadInput(f"{name} must be a floating torch tensor, got {kind}; use .float()")
     if pred.shape != target.shape or pred.ndim != 4:
         raise BadInput(
             f"pred and target must both be (N, C, H, W), "
             f"got {tuple(pred.shape)} and {tuple(target.shape)}"
         )
+
+
+def _overlaps(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over pixels of pred * target, pred ** 2 and target ** 2, each (N, C)."""
+    _check_pair(pred, target)
     wide = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
     pred, target = pred.to(wide), target.to(wide)
     # Not einsum: its matrix product adds up one by one, which is coarser and slower, and autocast
@@ -115,6 +123,7 @@ def combined_loss(
     """
     if loss not in LOSS_NAMES:
         raise BadInput(f"loss must be one of {tuple(LOSS_NAMES)}, got {loss!r}")
+    _check_pair(pred, target)  # before the MSE, which would broadcast other shapes
     # A term that is only watched needs no graph.
     with torch.set_grad_enabled(torch.is_grad_enabled() and loss != "dice"):
         mse = F.mse_loss(pred, target)

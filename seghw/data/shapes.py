@@ -20,6 +20,10 @@ _BACKGROUND_BELOW = 25
 _PLACES_TRIED = 30
 
 
+#: Of a drawn set in memory: images and masks take 8 bytes a pixel.
+_MOST_BYTES = 16 << 30
+
+
 def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
     """Draw a look-alike of PurdueShapes5MultiObject: one to five shapes on near-black.
 
@@ -43,6 +47,8 @@ def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
     count = whole_number("count", count, least=1)
     seed = whole_number("seed", seed, least=0)
     size = whole_number("size", size, least=8)
+    if count * size * size * 8 > _MOST_BYTES:
+        raise BadInput(f"count {count} images of {size} x {size} do not fit in memory; draw fewer")
     if size % 8:
         raise BadInput(f"size must be a multiple of 8, got {size}; try {size - size % 8}")
     images = np.empty((count, 3, size, size), np.uint8)

@@ -147,6 +147,12 @@ def _check_arguments(num_classes, width, depth, aspp_rates, head) -> None:
 
 
 def _check_images(x: Tensor) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if hasattr(x, "dtype") else type(x).__name__
+        raise BadInput(
+            f"the network takes a floating torch tensor, got {kind}; `recipe.inputs` makes one of "
+            "uint8 images"
+        )
     if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % 8 or x.shape[3] % 8 or 0 in x.shape:
         raise BadInput(
             f"the network takes images (N, 3, H, W) with H and W multiples of 8, "

@@ -197,6 +197,8 @@ def parse_numbers(text: str) -> list[int]:
         if not found:
             raise BadInput(f"figures {text!r} is not a list of numbers and ranges like 17-19,45")
         first, last = int(found[1]), int(found[2] or found[1])
+        if last > 10 * max(FIGURES):  # before a range of that size fills the memory
+            raise BadInput(f"figures {part.strip()!r}: there are figures 1 to {max(FIGURES)} only")
         numbers += range(first, last + 1)
     unknown = sorted(set(numbers) - set(FIGURES))
     if unknown or not numbers:

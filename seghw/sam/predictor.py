@@ -223,6 +223,8 @@ def segment_boxes(segmenter: Segmenter, image: np.ndarray, boxes: np.ndarray) ->
         boxes = boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise BadInput(f"boxes must be (K, 4): x0, y0, x1, y1; got {boxes.shape}")
+    if boxes.size and boxes.dtype.kind == "f" and boxes.max() <= 1:
+        raise BadInput(f"boxes are in pixels, not in shares of the image; got {boxes[0].tolist()}")
     for x0, y0, x1, y1 in boxes.tolist():
         if not (0 <= x0 <= x1 <= width - 1 and 0 <= y0 <= y1 <= height - 1):
             raise BadInput(
