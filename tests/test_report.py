@@ -1,5 +1,6 @@
 """The report as a document: its numbers come from records, its links lead somewhere."""
 
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -121,3 +122,30 @@ def test_without_any_runs_there_is_no_report(tmp_path):
     with pytest.raises(BadInput, match="holds no runs"):
         build_report(Records(tmp_path), tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_the_page_is_alive_in_a_browser_and_says_nothing_to_its_console(built):
+    chromium = os.environ.get("SEGHW_CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no Chromium here; SEGHW_CHROMIUM names one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page, said = browser.new_page(viewport={"width": 380, "height": 800}), []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto((built / "report.html").as_uri())
+        output = page.locator("#live-threshold output")
+        before = output.inner_text()
+        assert "threshold 0.50" in before
+        page.locator("#live-threshold input").fill("1.2")  # nothing is as sure as that
+        assert "threshold 1.20" in output.inner_text()
+        rows = page.locator("#all-claims tbody tr:visible")
+        everything = rows.count()
+        page.locator("#filter").fill("not supported")
+        assert 0 < rows.count() < everything
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380, "no sideways scrolling"
+        assert page.locator("#live-clicks").count() == 0, "its runs are missing, so it is left out"
+        browser.close()
+    assert said == []
