@@ -313,14 +313,14 @@ def _add_claims(parser: argparse.ArgumentParser) -> None:
 def _claims(args: argparse.Namespace) -> None:
     from importlib.util import find_spec
 
-    from seghw.claims import check_claims, claims_table, sam_effects
+    from seghw.claims import all_results, check_claims, claims_table
 
     records = _records(args)
     if not records.all_runs:
         raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
     # Without transformers the sentences about SAM stay open, unless a SAM was asked for.
     can_segment = args.sam or find_spec("transformers")
-    results = check_claims(records, sam_effects(records) if can_segment else ())
+    results = all_results(records) if can_segment else check_claims(records)
     print(claims_table(results, markdown=args.markdown))
 
 

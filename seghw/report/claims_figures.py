@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from seghw.claims.ablation import BASES, Change, measure
-from seghw.claims.claims import check_claims
+from seghw.claims.kept import all_results
 from seghw.claims.stats import (
     NO_DIFFERENCE,
     NOT_SUPPORTED,
@@ -68,9 +68,7 @@ def claims(records: Records) -> tuple[Figure, str]:
     Returns:
         The figure and its caption.
     """
-    from seghw.claims.sam import sam_effects
-
-    figure, caption = draw_claims(check_claims(records, sam_effects(records)))
+    figure, caption = draw_claims(all_results(records))
     return figure, f"{caption} Runs of profile {records.profile}."
 
 

@@ -18,7 +18,7 @@ from matplotlib import get_data_path
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from seghw.claims import check_claims, sam_effects
+from seghw.claims import all_results
 from seghw.claims.stats import RULE, Result, by_claim, sentence_verdict
 from seghw.claims.table import basis, effect_text, reading_text
 from seghw.config import DATASETS, RECIPES, ROOT
@@ -70,7 +70,7 @@ def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/
     records, out = records or Records(), Path(out)
     if not records.all_runs:
         raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
-    results = check_claims(records, _of_sam(records))
+    results = all_results(records)
     with mpl.rc_context():
         use_style()
         document = Document(records, results, out)
@@ -92,13 +92,6 @@ def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/
     with atomic_write(out / "report.pdf") as path:
         path.write_bytes(pdf)
     return out
-
-
-def _of_sam(records: Records) -> Sequence:
-    try:
-        return sam_effects(records)
-    except BadInput:  # no weights to compare with
-        return ()
 
 
 class Document:
