@@ -252,6 +252,8 @@ HOSTILE = {
     "wanted": "import sys\nfor _ in range(2 * 10**6):\n    print('x' * 500)\nwanted = print",
     "to_train": "import subprocess\nsubprocess.run(['touch', {victim!r} + '/made'])",
     "dice": "raise SystemExit",
+    "match": "import os\nfor k in range(3, 9):\n    try:\n        os.write(k, b'junk\\n')\n"
+    "    except OSError:\n        pass",
 }
 
 
@@ -267,6 +269,7 @@ def test_a_hostile_submission_costs_its_own_points_and_nothing_else(tmp_path):
     assert "ended its process" in faults["residual"]
     assert "MemoryError" in faults["combined"]
     assert "not allowed" in faults["best_run"]
+    assert faults["match"], "it wrote into the grader's results"
     assert (victim / "file").read_text() == "kept"
     assert [path.name for path in victim.iterdir()] == ["file"]
 

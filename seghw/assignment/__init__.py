@@ -6,8 +6,10 @@ from typing import Any
 from seghw.assignment import reference
 from seghw.assignment.checks import CHECKS
 
-__all__ = ["CHECKS", "check", "fault", "solved"]
+__all__ = ["CHECKS", "SEEDS", "check", "fault", "solved"]
 
+#: Of the inputs that a task is graded on.
+SEEDS = (0, 1, 2)
 _given: dict[str, Callable] = {}
 
 
@@ -47,6 +49,6 @@ def check(name: str, function: Callable) -> Any:
 
 def solved(name: str) -> None:
     """For grading: raise ``AssertionError`` unless the checked function passes on other inputs."""
-    for seed in (0, 1, 2):
+    for seed in SEEDS:
         found = fault(name, _given[name], seed)
         assert found is None, found

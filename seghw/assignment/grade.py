@@ -5,8 +5,6 @@ cells. Each student's tasks run in a process of their own, which is ended when a
 long; the others then go on in a new one.
 """
 
-import csv
-import io
 import json
 import os
 import re
@@ -22,7 +20,7 @@ import jinja2
 
 from seghw.assignment.edition import EDITION, Task, read_notebook, task_sources, tasks
 from seghw.errors import BadInput
-from seghw.io import atomic_write
+from seghw.io import atomic_write, write_csv
 
 SECONDS = 10.0  # a task may take; a right solution takes a fraction of one
 _START = 120.0  # seconds to import everything, on a busy machine
@@ -62,8 +60,11 @@ def read_submission(path: str | Path) -> dict[str, str]:
         notebooks = _read_zip(path, known)
     if not notebooks:
         raise BadInput(f"{path} holds no notebook of the assignment ({', '.join(sorted(known))})")
-    for notebook in notebooks:
-        found |= task_sources(notebook)
+    try:
+        for notebook in notebooks:
+            found |= task_sources(notebook)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise BadInput(f"{path} holds a damaged notebook ({type(error).__name__})") from error
     return found
 
 
@@ -75,7 +76,10 @@ def _read_zip(path: Path, known: set[str]) -> list[dict]:
                 raise BadInput(f"{path}: a notebook is over {_LARGEST >> 20} MB; clear its outputs")
             notebooks = [json.loads(archive.read(member)) for member in chosen]
         return [{**n, "cells": list(n["cells"])} for n in notebooks]
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        *(zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError),
+        *(RuntimeError, NotImplementedError),  # encrypted, or compressed in an unknown way
+    ) as error:
         raise BadInput(f"{path} is no zip with notebooks ({type(error).__name__})") from error
 
 
@@ -111,7 +115,7 @@ def _run(jobs: Sequence[tuple[str, str]], seconds: float) -> tuple[list, str]:
             seen, since = 0, time.monotonic()
             while True:
                 ended = child.poll() is not None  # asked first: then nothing more can come
-                lines = _whole_lines(results)
+                lines = _answers(results, [None, *(name for name, _ in jobs)])
                 if len(lines) > seen:
                     seen, since = len(lines), time.monotonic()
                 if ended or seen > len(jobs):
@@ -124,9 +128,22 @@ def _run(jobs: Sequence[tuple[str, str]], seconds: float) -> tuple[list, str]:
             child.wait()
 
 
-def _whole_lines(results: Path) -> list:
+def _answers(results: Path, expected: Sequence[str | None]) -> list:
+    """The whole lines so far, up to one that is not the answer expected next.
+
+    A task that writes into the file itself ends the list, and so costs its own points.
+    """
     text = results.read_bytes()
-    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+    found: list = []
+    for line, name in zip(text[: text.rfind(b"\n") + 1].splitlines(), expected, strict=False):
+        try:
+            task, answer = json.loads(line)
+        except (ValueError, TypeError):
+            break
+        if task != name or not isinstance(answer, str | None):
+            break
+        found.append([task, answer])
+    return found
 
 
 def grade(submissions: str | Path, out: str | Path, seconds: float = SECONDS) -> Path:
@@ -147,9 +164,7 @@ def grade(submissions: str | Path, out: str | Path, seconds: float = SECONDS) ->
     if not found:
         raise BadInput(f"{submissions} holds no zip and no folder to grade")
     every = tasks()
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["student", "points", *(task.name for task in every), "remark"])
+    rows = []
     for path in found:
         name, remark = path.stem, ""
         try:
@@ -157,12 +172,12 @@ def grade(submissions: str | Path, out: str | Path, seconds: float = SECONDS) ->
         except BadInput as error:
             faults, remark = {task.name: "not handed in" for task in every}, str(error)
         points = [0 if faults[task.name] else task.points for task in every]
-        writer.writerow([name, sum(points), *points, remark])
+        rows.append([name, sum(points), *points, remark])
         print(f"{name}: {sum(points)} points{f' ({remark})' if remark else ''}", flush=True)
         with atomic_write(out / "feedback" / f"{name}.html") as page:
             page.write_text(feedback(name, every, faults), encoding="utf-8")
-    with atomic_write(out / "grades.csv") as path:
-        path.write_text(table.getvalue(), encoding="utf-8")
+    head = ["student", "points", *(task.name for task in every), "remark"]
+    write_csv(out / "grades.csv", head, rows)
     return out / "grades.csv"
 
 

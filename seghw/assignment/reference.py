@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import torch
-from scipy import ndimage, optimize
+from scipy import optimize
 from torch.nn import functional as F
 
 from seghw import losses, metrics
 from seghw.claims.stats import t_interval
 from seghw.network import blocks
+from seghw.sam import prompts
+from seghw.sam.automatic import pairwise_iou
 
 
 def residual(x, conv1, norm1, conv2, norm2):
@@ -133,13 +135,11 @@ def box_of(mask):
 
 
 def first_click(mask):
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(depth.argmax(), mask.shape)
-    return column, row
+    return prompts.first_click(mask)[:2]
 
 
 def match(masks, objects):
-    iou = np.array([[(m & o).sum() / (m | o).sum() for m in masks] for o in objects])
+    iou = pairwise_iou(masks, objects).T
     found = np.full(len(objects), -1)
     rows, columns = optimize.linear_sum_assignment(-iou)
     hit = iou[rows, columns] > 0

@@ -12,7 +12,7 @@ from seghw.claims.facts import bottom_of_the_u, dice_floor, taps_inside
 from seghw.claims.images import paintable
 from seghw.claims.stats import Result, by_claim, sentence_verdict
 from seghw.claims.table import effect_text
-from seghw.config import DATASETS, DRAWN, FULL, RECIPES
+from seghw.config import DATASETS, DRAWN, FULL, RECIPES, family_of
 from seghw.errors import BadInput
 from seghw.network import MUNet
 from seghw.results import Records
@@ -61,14 +61,19 @@ class Numbers:
         text = f"{np.mean([e.iou for e in found]):.2f}" if found else "(no weights)"
         return self._link(text, meaning, function, [e.run for e in found])
 
-    def effect(self, key: str, dataset: str = "shapes5", recipe: str = "report") -> str:
-        """The first row of a claim for that data and recipe, with its interval."""
-        rows = [r for r in self.claims[key] if (r.effect.dataset, r.effect.recipe) in
-                ((dataset, recipe), ("", recipe))]  # fmt: skip
+    def effect(self, key: str, family: str = "shapes", recipe: str = "report") -> str:
+        """The first row of a claim for that family's data and recipe, with its interval."""
+        rows = [
+            row
+            for row in self.claims[key]
+            if row.effect.recipe == recipe
+            and row.effect.dataset in DATASETS  # else it has no runs
+            and family_of(row.effect.dataset) == family
+        ]
         if not rows:
             return self._link("(not measured)", key, "seghw.claims.check_claims", ())
         effect, measure = rows[0].effect, rows[0].claim.measure
-        meaning = f"{effect.reading}, {dataset}, recipe {recipe}, {effect.seeds} seeds"
+        meaning = f"{effect.reading}, {effect.dataset}, recipe {recipe}, {effect.seeds} seeds"
         function = f"{measure.__module__}.{measure.__name__}"
         return self._link(effect_text(effect), meaning, function, ())
 
