@@ -6,6 +6,7 @@ quick. Bad input ends with one line and exit status 2, as argparse's own errors 
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 from seghw.config import (
@@ -20,6 +21,7 @@ from seghw.config import (
     RUNS,
     SPLITS,
     TrainConfig,
+    dataset_of,
 )
 from seghw.errors import BadInput, whole_number
 
@@ -29,7 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     _end_as_on_ctrl_c()
     try:
-        return arguments.run(arguments) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return arguments.run(arguments) or 0
     except (BadInput, OSError) as error:
         print(f"seghw: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -47,6 +51,10 @@ def _end_as_on_ctrl_c() -> None:
         for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.default_int_handler)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"seghw: {message}", file=sys.stderr)
 
 
 def _one_line(error: Exception) -> str:
@@ -97,7 +105,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     coco.add_argument("--size", type=int, default=256)
     coco.add_argument("--min-box", type=int, default=200, help="least side of the box in pixels")
     coco.add_argument("--instances", choices=("single", "any"), default="single")
-    coco.add_argument("--out", type=Path, default=DATA / "coco3")
+    coco.add_argument("--out", type=Path, help="default: data/coco3, or data/own+CLASS+CLASS")
     coco.set_defaults(run=_data_coco)
 
     export = kinds.add_parser("export-dlstudio", help="write drawn shapes as the course's archive")
@@ -134,8 +142,9 @@ def _data_coco(args: argparse.Namespace) -> None:
         sizes = {Path(image.file_name).name: image.size for image in chosen}
         fetch_images(args.download, args.split, sizes)
     made = coco.rasterize(chosen, images, args.classes, args.size, f"COCO ({annotations.name})")
-    _save(made.data, args.out)
-    coco.write_manifest(args.out / "manifest.csv", made.kept)
+    out = args.out or DATA / dataset_of(args.classes)
+    _save(made.data, out)
+    coco.write_manifest(out / "manifest.csv", made.kept)
 
 
 def _data_export(args: argparse.Namespace) -> None:
@@ -158,7 +167,7 @@ def _save(data, folder: Path) -> None:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", choices=DATASETS, help="default: purdue5 if there, or shapes5")
-    parser.add_argument("--data", type=Path, help="a set made by `data ...`, split 70/15/15")
+    parser.add_argument("--data", type=Path, help="a set of your own, split 70/15/15")
     parser.add_argument("--recipe", choices=RECIPES, default="corrected")
     parser.add_argument("--loss", choices=LOSS_NAMES, default="mse_dice")
     parser.add_argument("--coefficient", type=float, help="weight of the Dice term in mse_dice")
@@ -175,9 +184,11 @@ def _train(args: argparse.Namespace) -> None:
     from seghw.data.dataset import SegmentationSet
     from seghw.data.splits import default_dataset, describe_data, split_real
 
+    data = SegmentationSet.load(args.data) if args.data else None
+    own = data and dataset_of([spec.name for spec in data.classes])
     rates = RECIPES[args.recipe].learning_rates
     config = TrainConfig(
-        args.dataset or default_dataset("shapes"),
+        args.dataset or own or default_dataset("shapes"),
         args.recipe,
         args.loss,
         rates[len(rates) // 2] if args.learning_rate is None else args.learning_rate,
@@ -187,10 +198,7 @@ def _train(args: argparse.Namespace) -> None:
         args.epochs,
         augment=args.augment,
     )
-    sets = None
-    if args.data:
-        data = SegmentationSet.load(args.data)
-        sets = split_real(data, "train"), split_real(data, "validation")
+    sets = data and (split_real(data, "train"), split_real(data, "validation"))
     print(f"own set: {args.data}" if args.data else describe_data(config.dataset))
     from seghw.train import train  # loads torch, which what is refused need not wait for
 

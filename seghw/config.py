@@ -80,6 +80,7 @@ DATASETS = {
     "scenes3": COCO3,  # drawn pizzas, cats and buses in COCO's format
     "coco3": COCO3,  # real COCO images
 }
+_NO_FILE_NAME = frozenset('/\\:*?"<>|')  # a run's folder bears its classes' names
 #: The data set of each family that needs no download.
 DRAWN = {"shapes": "shapes5", "coco": "scenes3"}
 #: Parts of a data set: training images train, validation images choose, test images judge.
@@ -96,9 +97,33 @@ COEFFICIENTS = {
 }
 
 
+def classes_of(dataset: str) -> tuple[ClassSpec, ...]:
+    """The classes of a data set by its name, one of ``DATASETS`` or ``"own+cake+dog"``.
+
+    Raises:
+        BadInput: there is no such data set.
+    """
+    if dataset in DATASETS:
+        return DATASETS[dataset]
+    own, *names = dataset.split("+") if isinstance(dataset, str) else [None]
+    in_a_path = all(name and name.isprintable() and not set(name) & _NO_FILE_NAME for name in names)
+    if own != "own" or not in_a_path or not 0 < len(names) == len(set(names)):
+        known = f"{tuple(DATASETS)}, nor own+ and the classes of a set of one's own"
+        raise BadInput(f"dataset {dataset!r} is not one of {known}")
+    return class_specs(names)
+
+
+def dataset_of(names: Sequence[str]) -> str:
+    """What a set with these classes is called in a run: ``shapes5``, ``coco3``, ``own+...``."""
+    for dataset in ("shapes5", "coco3"):
+        if [spec.name for spec in DATASETS[dataset]] == list(names):
+            return dataset
+    return "+".join(["own", *names])
+
+
 def family_of(dataset: str) -> str:
     """``"shapes"`` or ``"coco"``: which of the report's two sets a data set is or stands for."""
-    return "shapes" if DATASETS[dataset] is SHAPES5 else "coco"
+    return "shapes" if classes_of(dataset) is SHAPES5 else "coco"
 
 
 @dataclass(frozen=True)
@@ -197,7 +222,7 @@ PROFILES = {profile.name: profile for profile in (SMOKE, LAPTOP, FULL)}
 class TrainConfig:
     """Everything that a run depends on."""
 
-    dataset: str  # key of DATASETS
+    dataset: str  # key of DATASETS, or "own+" and the classes of a set of one's own
     recipe: str  # key of RECIPES
     loss: str  # key of LOSS_NAMES
     learning_rate: float
@@ -212,8 +237,8 @@ class TrainConfig:
     augment: bool = False  # flip and scale the training images at random
 
     def __post_init__(self) -> None:
+        classes_of(self.dataset)
         for field, known in (
-            ("dataset", DATASETS),
             ("recipe", RECIPES),
             ("loss", LOSS_NAMES),
             ("profile", PROFILES),
@@ -257,7 +282,7 @@ class TrainConfig:
 
     @property
     def classes(self) -> tuple[ClassSpec, ...]:
-        return DATASETS[self.dataset]
+        return classes_of(self.dataset)
 
     @property
     def planned_epochs(self) -> int:

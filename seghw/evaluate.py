@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seghw import metrics
-from seghw.config import DATASETS, Recipe
+from seghw.config import Recipe, classes_of
 from seghw.data.dataset import SegmentationSet, batches
 from seghw.io import write_csv
 from seghw.threads import threads_for
@@ -43,13 +43,13 @@ def predict(model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str) 
         model: any network with one output plane per class.
         images: uint8 (N, 3, H, W).
         recipe: how images become inputs and outputs masks.
-        dataset: key of ``config.DATASETS``, which gives the classes and the input's range.
+        dataset: name of a data set, which gives the classes and the input's range.
 
     Returns:
         bool (N, C, H, W).
     """
     found = outputs(model, images, recipe, dataset)
-    return np.concatenate([recipe.decode(out, DATASETS[dataset]).numpy() for out in found])
+    return np.concatenate([recipe.decode(out, classes_of(dataset)).numpy() for out in found])
 
 
 @dataclass(frozen=True, eq=False)

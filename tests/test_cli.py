@@ -1,6 +1,7 @@
 """The command line: what works, and one line with status 2 for what cannot."""
 
 import errno
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -35,6 +36,27 @@ def test_train_then_evaluate_a_set_of_ones_own(tmp_path, capsys):
     made = sorted(path.name for path in (folder / "evaluation-test").iterdir())
     assert len(made) == 3
     assert made[-1] == "images.csv"
+
+
+def test_classes_of_ones_own_are_trained_and_scored(tmp_path, capsys):
+    """Drawn scenes, two of three classes: the run is called after them, another set is refused."""
+    scenes, runs = tmp_path / "scenes", str(tmp_path / "runs")
+    main(["data", "scenes", "--count", "30", "--out", str(scenes)])
+    given = ["--annotations", str(scenes / "annotations" / "instances_scenes.json")]
+    given += ["--images", str(scenes), "--size", "64", "--min-box", "10"]
+    for classes in (["cat", "bus"], ["bus", "cat"]):
+        out = ["--out", str(tmp_path / classes[0])]
+        assert main(["data", "coco", *given, "--classes", *classes, *out]) == 0
+    train = ["train", "--profile", "smoke", "--epochs", "1", "--loss", "mse", "--runs", runs]
+    assert main([*train, "--data", str(tmp_path / "cat")]) == 0
+    [folder] = Path(runs, "smoke").iterdir()
+    assert folder.name == "own+cat+bus-corrected-mse-lr4e-03-epochs1-seed0"
+    assert main(["evaluate", str(folder), "--data", str(tmp_path / "cat")]) == 0
+    capsys.readouterr()
+    other = refused(capsys, "evaluate", str(folder), "--data", str(tmp_path / "bus"))
+    assert "['cat', 'bus']" in other
+    assert "['bus', 'cat']" in other
+    assert "give its folder with --data" in refused(capsys, "evaluate", str(folder))
 
 
 def test_coco_mini_holds_18_images(coco_mini, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -195,9 +196,17 @@ def test_a_damaged_record_is_named(smoke_run, tmp_path):
 
 
 def test_missing_weights_are_named(smoke_run, tmp_path):
-    (tmp_path / "run.json").write_bytes((smoke_run.folder / "run.json").read_bytes())
+    folder = tmp_path / smoke_run.run_id
+    shutil.copytree(smoke_run.folder, folder)
+    (folder / "model.safetensors").unlink()
     with pytest.raises(BadInput, match="no weights"):
-        load_run(tmp_path).network()
+        load_run(folder).network()
+
+
+def test_a_record_under_another_name_is_refused(smoke_run, tmp_path):
+    shutil.copytree(smoke_run.folder, tmp_path / "renamed")
+    with pytest.raises(BadInput, match="is the record of shapes5-corrected-mse_dice"):
+        load_run(tmp_path / "renamed")
 
 
 def test_weights_on_disk_keep_what_half_precision_cannot_hold(tmp_path):

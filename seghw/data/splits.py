@@ -15,7 +15,17 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from seghw.config import CACHE, COCO3, DATA, DATASETS, PROFILES, SPLITS, Profile, TrainConfig
+from seghw.config import (
+    CACHE,
+    COCO3,
+    DATA,
+    DATASETS,
+    PROFILES,
+    SPLITS,
+    Profile,
+    TrainConfig,
+    classes_of,
+)
 from seghw.data import coco, purdue, shapes
 from seghw.data.dataset import SegmentationSet
 from seghw.data.scenes.draw import draw_scenes
@@ -40,7 +50,7 @@ def default_dataset(family: str) -> str:
 
 
 def describe_data(dataset: str) -> str:
-    """One line about a data set of ``config.DATASETS``: real or drawn, and where the real one is.
+    """One line about a data set: real or drawn, and where the real one is.
 
     Commands and notebooks print it, so that nobody takes drawn images for real ones, nor
     overlooks that real ones lie unused below ``data/``.
@@ -62,7 +72,8 @@ def describe_data(dataset: str) -> str:
         if _coco_is_there():
             real = "the photographs in data/coco3 go by the name coco3 and are not used here"
         return f"scenes3: drawn pizzas, cats and buses; {real}"
-    raise BadInput(f"data set {dataset!r} is not one of {', '.join(DATASETS)}")
+    classes_of(dataset)
+    return f"{dataset}: a set of your own, given with --data"
 
 
 def open_split(config: TrainConfig, split: str) -> SegmentationSet:
@@ -88,6 +99,8 @@ def open_split(config: TrainConfig, split: str) -> SegmentationSet:
         return _scenes(count, SPLITS.index(split), profile.scene_size)
     if config.dataset == "purdue5":
         return _purdue(split, count)
+    if config.dataset not in DATASETS:
+        raise BadInput(f"{config.dataset} is a set of your own; give its folder with --data")
     return split_real(_coco(profile), split, count)
 
 

@@ -15,18 +15,22 @@
 
 import csv
 import json
+import math
 import os
 import platform
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from seghw.config import PROFILES, RECIPES, RUNS, Recipe, TrainConfig
 from seghw.errors import BadInput
@@ -34,6 +38,47 @@ from seghw.io import atomic_write, write_csv
 from seghw.network import MUNet
 
 HISTORY_COLUMNS = ("iteration", "loss", "mse", "dice", "mse_gradient", "dice_gradient")
+
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1)]
+
+
+class Epoch(TypedDict):
+    """Scores after one epoch."""
+
+    epoch: _Count
+    training_iou: _Share
+    training_mse: _Positive  # per output value, likewise below
+    validation_iou: _Share
+    validation_mse: _Positive
+    validation_iou_per_class: list[float]  # NaN for a class that no validation image shows
+
+
+class DataRecord(TypedDict):
+    """What a run was trained on."""
+
+    name: str
+    images: _Count
+    validation_images: _Count
+    digest: str
+
+
+class Record(TypedDict):
+    """What ``run.json`` holds."""
+
+    run_id: str
+    status: Literal["finished", "diverged", "failed"]
+    error: NotRequired[str]
+    config: TrainConfig
+    epochs: NotRequired[list[Epoch]]  # a failed run has none of these
+    data: NotRequired[DataRecord]
+    wall_time_s: NotRequired[_Positive]
+    versions: dict[str, str]
+    machine: NotRequired[dict[str, Any]]
+
+
+_RECORD = TypeAdapter(Record)
 
 
 def build_network(config: TrainConfig) -> MUNet:
@@ -56,7 +101,7 @@ class Run:
 
     folder: Path
     config: TrainConfig
-    record: Mapping  # all of run.json
+    record: Record
 
     @property
     def run_id(self) -> str:
@@ -93,17 +138,36 @@ class Run:
 
     @cached_property
     def history(self) -> dict[str, np.ndarray]:
-        """Columns of ``history.csv`` as float64 arrays of equal length."""
+        """Columns of ``history.csv`` as float64 arrays of equal length.
+
+        Records of older versions lack the two columns of gradients.
+
+        Raises:
+            BadInput: the file is missing, or is not the history of this run.
+        """
         path = self.folder / "history.csv"
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 names, *rows = csv.reader(file)
             table = np.array(rows, dtype=float).reshape(-1, len(names))
+            if tuple(names) not in (HISTORY_COLUMNS, HISTORY_COLUMNS[:4]):
+                raise ValueError(f"its columns are {names}")
+            steps, expected = table[:, 0], self._iterations()
+            if not len(table) or (np.diff(steps, prepend=0) <= 0).any():
+                raise ValueError("its iterations do not rise from row to row")
+            if self.status == "finished" and (
+                steps[-1] != expected or not np.isfinite(table).all()
+            ):
+                raise ValueError(f"it does not lead to iteration {expected} in finite numbers")
         except (OSError, ValueError) as error:
             raise BadInput(
                 f"{path} is damaged ({error}); remove its folder and train it again"
             ) from error
         return dict(zip(names, table.T, strict=True))
+
+    def _iterations(self) -> int:
+        an_epoch = math.ceil(self.record["data"]["images"] / self.recipe.batch_size)
+        return self.config.planned_epochs * an_epoch
 
     def has_weights(self) -> bool:
         return (self.folder / "model.safetensors").is_file()
@@ -122,9 +186,14 @@ class Run:
             )
         model = build_network(self.config)
         try:
-            model.load_state_dict({k: v.float() for k, v in load_file(path).items()}, strict=True)
+            weights = {name: value.float() for name, value in load_file(path).items()}
+            model.load_state_dict(weights, strict=True)
+            if not all(value.isfinite().all() for value in weights.values()):
+                raise ValueError("a weight is not finite")
         except (RuntimeError, OSError, ValueError, SafetensorError) as error:
-            raise BadInput(f"{path} does not fit {self.run_id}: {error}") from error
+            raise BadInput(
+                f"{path} does not fit {self.run_id} ({error}); remove its folder and train it again"
+            ) from error
         return model.eval()
 
 
@@ -159,28 +228,64 @@ def load_run(folder: str | Path) -> Run:
     """Read one run's folder.
 
     Raises:
-        BadInput: the folder holds no readable record.
+        BadInput: the folder holds no record, a damaged one, or that of another configuration.
     """
     folder = Path(folder)
+    path = folder / "run.json"
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        run = Run(folder, TrainConfig.from_dict(record["config"]), record)
-        _ = run.rank  # what ranks it is there and is a number
-        return run
+        record = _RECORD.validate_json(path.read_bytes(), strict=True)
+        _check_whole(record)
     except FileNotFoundError as error:
         raise BadInput(f"{folder} holds no finished run: run.json is missing") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except ValueError as error:
         raise BadInput(
-            f"{folder}/run.json is damaged ({error}); remove the folder and train the run again"
+            f"{path} is damaged ({_reason(error)}); remove the folder and train the run again"
         ) from error
+    names = {record["config"].run_id, record["run_id"], folder.resolve().name}
+    if len(names) > 1:
+        raise BadInput(
+            f"{path} is the record of {record['config'].run_id}; the folder and the record's "
+            "run_id must be called so too"
+        )
+    return Run(folder, record["config"], record)
+
+
+def _check_whole(record: Record) -> None:
+    epochs, planned = len(record.get("epochs", ())), record["config"].planned_epochs
+    if record["status"] == "finished" and epochs != planned:
+        raise ValueError(f"{epochs} of {planned} epochs, yet finished")
+    if record["status"] != "finished" and "error" not in record:
+        raise ValueError(f"{record['status']} without an error")
+    if record["status"] != "failed" and not {"epochs", "data"} <= record.keys():
+        raise ValueError("epochs or data are missing")
+    classes = len(record["config"].classes)
+    if any(len(row["validation_iou_per_class"]) != classes for row in record.get("epochs", ())):
+        raise ValueError(f"validation_iou_per_class needs {classes} values")
+
+
+def _reason(error: ValueError) -> str:
+    """One line: pydantic's first complaint with the place where it is."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
 
 
 def load_runs(profile: str = "laptop", folder: str | Path = RUNS, **wanted) -> list[Run]:
     """All runs of a profile whose configuration has the ``wanted`` values, ordered by id.
 
     ``load_runs(recipe="report", loss="mse")`` returns the MSE runs of the recipe ``report``.
+    A damaged record is left out with a warning.
     """
-    found = [load_run(path.parent) for path in sorted(Path(folder, profile).glob("*/run.json"))]
+    found = []
+    for path in sorted(Path(folder, profile).glob("*/run.json")):
+        try:
+            run = load_run(path.parent)
+            if run.config.profile != profile:
+                raise BadInput(f"{path} is a run of the profile {run.config.profile!r}; move it")
+            found.append(run)
+        except BadInput as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
     return select(found, **wanted)
 
 

@@ -104,7 +104,7 @@ def run_sweep(
     if jobs is not None and jobs < 1:
         raise BadInput(f"jobs must be at least 1, got {jobs}")
     configs = list(configs)
-    done = {c: _outcome(run, "skipped") for c in configs if (run := _recorded(c, runs))}
+    done = {c: outcome for c in configs if (outcome := _recorded(c, runs))}
     waiting = [c for c in configs if c not in done]
     if waiting:
         jobs = min(jobs or available_cores(), len(waiting))
@@ -155,12 +155,16 @@ def _failure(config: TrainConfig, runs: str | Path, error: Exception) -> Outcome
     return Outcome(config.run_id, "failed", message)
 
 
-def _recorded(config: TrainConfig, runs: str | Path) -> Run | None:
+def _recorded(config: TrainConfig, runs: str | Path) -> Outcome | None:
+    """What the record says, if there is one; a damaged one stands in the way of its run alone."""
     folder = run_folder(config, runs)
     if not (folder / "run.json").is_file():
         return None
-    run = load_run(folder)
-    return None if run.status == "failed" else run
+    try:
+        run = load_run(folder)
+    except BadInput as error:
+        return Outcome(config.run_id, "failed", str(error))
+    return None if run.status == "failed" else _outcome(run, "skipped")
 
 
 def _outcome(run: Run, status: str) -> Outcome:

@@ -3,6 +3,7 @@
 import math
 import pickle
 import time
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from seghw import metrics
-from seghw.config import PROFILES, RECIPES, RUNS, Recipe, TrainConfig
+from seghw.config import PROFILES, RECIPES, RUNS, Recipe, TrainConfig, dataset_of
 from seghw.data.augment import augmented, flips_and_scales
 from seghw.data.dataset import SegmentationSet, batches
 from seghw.data.splits import digest, open_split
@@ -148,7 +149,10 @@ class Training:
         for part in (training_set, validation_set):
             found = [spec.name for spec in part.classes]
             if found != names:
-                raise BadInput(f"the data has classes {found}, {config.dataset} needs {names}")
+                raise BadInput(
+                    f"the data has classes {found}, {config.dataset} needs {names}; "
+                    f"leave --dataset out, or make it {dataset_of(found)!r}"
+                )
         self.config = config
         self.recipe: Recipe = RECIPES[config.recipe]
         self.dice = DICE_LOSSES[config.recipe]
@@ -382,6 +386,9 @@ def resume_checkpoint(
     if not path.is_file():
         return None
     try:
+        with zipfile.ZipFile(path) as archive:  # torch checks no checksums
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} does not have its checksum")
         state = torch.load(path, map_location=device, weights_only=True)
         for name, value in identity.items():
             if state[name] != value:
@@ -395,7 +402,7 @@ def resume_checkpoint(
         raise
     except (
         *(OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError),
-        pickle.UnpicklingError,
+        *(pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError),
     ) as error:
         reason = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
         raise BadInput(f"{path} is damaged ({reason:.80}); remove it to start again") from error
