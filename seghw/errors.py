@@ -1,4 +1,4 @@
-"""The one exception that means "the input is at fault, not the program", and a common check."""
+"""The one exception that means "the input is at fault, not the program", and two common helpers."""
 
 import operator
 from typing import Any
@@ -10,6 +10,14 @@ class BadInput(ValueError):
     The message is one line that quotes the offending value and says the fix.
     The command line prints it without a traceback and leaves with status 2.
     """
+
+
+def reason(error: Exception) -> str:
+    """One short line: of pydantic's complaints the first, with the place where it is."""
+    if hasattr(error, "errors"):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"[:200]
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def whole_number(name: str, value: Any, least: int) -> int:

@@ -130,7 +130,7 @@ def test_every_set_has_a_description_and_nothing_else_has(home):
     for dataset in DATASETS:
         assert describe_data(dataset).startswith(f"{dataset}: ")
         assert "\n" not in describe_data(dataset)
-    with pytest.raises(BadInput, match="'shapes' is not one of .'shapes5', 'purdue5'"):
+    with pytest.raises(BadInput, match=r"'shapes' is not one of .'shapes5', 'purdue5'"):
         describe_data("shapes")
 
 

@@ -38,6 +38,11 @@ _FIELDS: dict[str, dict[str, type]] = {
     "categories": {"id": int, "name": str},
     "licenses": {"id": int},
 }
+_MAY_BE_MISSING: dict[str, dict[str, type]] = {
+    "images": {"license": int, "flickr_url": str, "coco_url": str},
+    "annotations": {"iscrowd": int},
+    "licenses": {"name": str, "url": str},
+}
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,9 @@ def _check_format(dataset: Any, path: str | Path) -> None:
         for i, record in enumerate(records):
             if not isinstance(record, dict):
                 raise BadInput(f"{path}: {part}[{i}] is {record!r:.60}, not a record; {fix}")
-            for field, kind in fields.items():
+            optional = _MAY_BE_MISSING.get(part, {}).items()
+            given = {field: kind for field, kind in optional if record.get(field) is not None}
+            for field, kind in (fields | given).items():
                 if not isinstance(record.get(field), kind):
                     raise BadInput(
                         f"{path}: {part}[{i}] needs a {field!r} of type {kind.__name__}, "

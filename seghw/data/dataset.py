@@ -3,12 +3,16 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
+from pydantic import NonNegativeInt, TypeAdapter
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from seghw.config import ClassSpec
-from seghw.errors import BadInput
+from seghw.errors import BadInput, reason
 from seghw.io import atomic_folder
 
 Box = tuple[int, int, int, int, int]
@@ -95,21 +99,36 @@ class SegmentationSet:
         """
         folder = Path(folder)
         try:
-            about = json.loads((folder / "set.json").read_text(encoding="utf-8"))
+            about = _ABOUT.validate_json((folder / "set.json").read_bytes(), strict=True)
             images, masks = (
                 np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False)
                 for part in ("images", "masks")
             )
-            classes = tuple(
-                ClassSpec(c["name"], c["value"], tuple(c["band"]), tuple(c["color"]))
-                for c in about["classes"]
-            )
-            boxes = [[tuple(box) for box in boxes] for boxes in about["boxes"]]
-            return cls(images, masks, boxes, classes, about["name"])
+            data = cls(images, masks, about["boxes"], tuple(about["classes"]), about["name"])
+            classes, (height, width) = len(data.classes), images.shape[2:]
+            for box in chain(*data.boxes):
+                plane, x0, y0, x1, y1 = box
+                if not (plane < classes and x0 <= x1 < width and y0 <= y1 < height):
+                    raise ValueError(f"the box {box} is not inside")
+            return data
         except FileNotFoundError as error:
             raise BadInput(f"{folder} holds no data set: {error.filename} is missing") from error
-        except (ValueError, KeyError, TypeError, EOFError) as error:
-            raise BadInput(f"{folder} holds a damaged data set ({error}); make it again") from error
+        # numpy parses the header of an array as Python and lets its errors through.
+        except (ValueError, TypeError, EOFError, SyntaxError, OverflowError, TokenError) as error:
+            raise BadInput(
+                f"{folder} holds a damaged data set ({reason(error)}); make it again"
+            ) from error
+
+
+class _About(TypedDict):
+    """What ``set.json`` holds."""
+
+    name: str
+    classes: list[ClassSpec]
+    boxes: list[list[tuple[NonNegativeInt, ...]]]
+
+
+_ABOUT = TypeAdapter(_About)
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -27,13 +27,13 @@ from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from seghw.config import PROFILES, RECIPES, RUNS, Recipe, TrainConfig
-from seghw.errors import BadInput
+from seghw.errors import BadInput, reason
 from seghw.io import atomic_write, write_csv
 from seghw.network import MUNet
 
@@ -161,7 +161,7 @@ class Run:
                 raise ValueError(f"it does not lead to iteration {expected} in finite numbers")
         except (OSError, ValueError) as error:
             raise BadInput(
-                f"{path} is damaged ({error}); remove its folder and train it again"
+                f"{path} is damaged ({reason(error)}); remove its folder and train it again"
             ) from error
         return dict(zip(names, table.T, strict=True))
 
@@ -192,7 +192,8 @@ class Run:
                 raise ValueError("a weight is not finite")
         except (RuntimeError, OSError, ValueError, SafetensorError) as error:
             raise BadInput(
-                f"{path} does not fit {self.run_id} ({error}); remove its folder and train it again"
+                f"{path} does not fit {self.run_id} ({reason(error)}); "
+                "remove its folder and train it again"
             ) from error
         return model.eval()
 
@@ -239,7 +240,7 @@ def load_run(folder: str | Path) -> Run:
         raise BadInput(f"{folder} holds no finished run: run.json is missing") from error
     except ValueError as error:
         raise BadInput(
-            f"{path} is damaged ({_reason(error)}); remove the folder and train the run again"
+            f"{path} is damaged ({reason(error)}); remove the folder and train the run again"
         ) from error
     names = {record["config"].run_id, record["run_id"], folder.resolve().name}
     if len(names) > 1:
@@ -261,14 +262,6 @@ def _check_whole(record: Record) -> None:
     classes = len(record["config"].classes)
     if any(len(row["validation_iou_per_class"]) != classes for row in record.get("epochs", ())):
         raise ValueError(f"validation_iou_per_class needs {classes} values")
-
-
-def _reason(error: ValueError) -> str:
-    """One line: pydantic's first complaint with the place where it is."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
 
 
 def load_runs(profile: str = "laptop", folder: str | Path = RUNS, **wanted) -> list[Run]:

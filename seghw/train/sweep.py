@@ -1,5 +1,6 @@
 """Many runs: the report's grid, trained by any executor, finished runs never twice."""
 
+import json
 import os
 import signal
 import threading
@@ -25,7 +26,7 @@ from filelock import Timeout
 from tqdm.auto import tqdm
 
 from seghw.config import COEFFICIENTS, DATASETS, RECIPES, RUNS, SEEDS, TrainConfig, family_of
-from seghw.errors import BadInput
+from seghw.errors import BadInput, reason
 from seghw.train.runs import Run, load_run, run_folder
 from seghw.train.trainer import record_failure, train_or_read
 
@@ -251,11 +252,23 @@ def dask_cluster(address: str) -> Executor:
         from distributed import Client
     except ImportError as error:
         raise BadInput("a scheduler needs Dask: pip install 'seghw[distributed]'") from error
-    if address.endswith(".json") and not Path(address).is_file():
-        raise BadInput(f"there is no scheduler file {address!r}; start `dask scheduler` first")
-    where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+    if address.endswith(".json"):
+        address = _address_in(Path(address))
     try:
-        client = Client(**where, timeout=10)
+        client = Client(address, timeout=10)
     except (OSError, ValueError, AssertionError) as error:
         raise BadInput(f"no Dask scheduler answers at {address!r}: {error}") from error
     return client.get_executor(pure=False)
+
+
+def _address_in(path: Path) -> str:
+    """Where the scheduler that wrote this scheduler file answers."""
+    if not path.is_file():
+        raise BadInput(f"there is no scheduler file '{path}'; start `dask scheduler` first")
+    try:
+        address = json.loads(path.read_bytes())["address"]
+        if not isinstance(address, str):
+            raise TypeError(f"address is {address!r:.40}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"'{path}' was not written by `dask scheduler`: {reason(error)}") from error
+    return address

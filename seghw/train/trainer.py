@@ -19,7 +19,7 @@ from seghw.config import PROFILES, RECIPES, RUNS, Recipe, TrainConfig, dataset_o
 from seghw.data.augment import augmented, flips_and_scales
 from seghw.data.dataset import SegmentationSet, batches
 from seghw.data.splits import digest, open_split
-from seghw.errors import BadInput
+from seghw.errors import BadInput, reason
 from seghw.evaluate import outputs
 from seghw.io import atomic_write, remove_leftovers
 from seghw.losses import DICE_LOSSES, GradientBalance, LossTerms, combined_loss, gradient_balance
@@ -404,6 +404,5 @@ def resume_checkpoint(
         *(OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError),
         *(pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError),
     ) as error:
-        reason = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
-        raise BadInput(f"{path} is damaged ({reason:.80}); remove it to start again") from error
+        raise BadInput(f"{path} is damaged ({reason(error)}); remove it to start again") from error
     return state
