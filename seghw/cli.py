@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 from seghw.config import (
+    BALANCED,
     COEFFICIENTS,
     DATA,
     DATASETS,
@@ -22,6 +23,8 @@ from seghw.config import (
     SPLITS,
     TrainConfig,
     dataset_of,
+    family_of,
+    settings_of,
 )
 from seghw.errors import BadInput, whole_number
 
@@ -169,7 +172,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", choices=DATASETS, help="default: purdue5 if there, or shapes5")
     parser.add_argument("--data", type=Path, help="a set of your own, split 70/15/15")
     parser.add_argument("--recipe", choices=RECIPES, default="corrected")
-    parser.add_argument("--loss", choices=LOSS_NAMES, default="mse_dice")
+    parser.add_argument(
+        "--loss", choices=LOSS_NAMES, help="default: mse_dice, whose terms pull alike"
+    )
     parser.add_argument("--coefficient", type=float, help="weight of the Dice term in mse_dice")
     parser.add_argument("--learning-rate", type=float, help="default: the recipe's middle one")
     parser.add_argument("--seed", type=int, default=0)
@@ -186,13 +191,17 @@ def _train(args: argparse.Namespace) -> None:
 
     data = SegmentationSet.load(args.data) if args.data else None
     own = data and dataset_of([spec.name for spec in data.classes])
-    rates = RECIPES[args.recipe].learning_rates
+    dataset = args.dataset or own or default_dataset("shapes")
+    rates = settings_of(args.recipe, args.profile).learning_rates
+    coefficient = args.coefficient
+    if args.loss is coefficient is None:
+        coefficient = BALANCED[args.recipe][family_of(dataset)]
     config = TrainConfig(
-        args.dataset or own or default_dataset("shapes"),
+        dataset,
         args.recipe,
-        args.loss,
+        args.loss or "mse_dice",
         rates[len(rates) // 2] if args.learning_rate is None else args.learning_rate,
-        args.coefficient,
+        coefficient,
         args.seed,
         args.profile,
         args.epochs,

@@ -1,6 +1,6 @@
 """What figures are drawn from: run records, test sets, scores, and images chosen by rule."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -66,10 +66,21 @@ class Records:
         self.chosen_images = cache(self._chosen_images)
 
     @cached_property
+    def recorded(self) -> list[Run]:
+        """Every run of the profile, whatever its seed, ordered by id."""
+        return load_runs(self.profile, self.folder)
+
+    @cached_property
     def all_runs(self) -> list[Run]:
-        """Every run of the profile with one of ``config.SEEDS``, ordered by id."""
-        found = load_runs(self.profile, self.folder)
-        return [run for run in found if run.config.seed in SEEDS]
+        """Those with one of ``config.SEEDS``."""
+        return [run for run in self.recorded if run.config.seed in SEEDS]
+
+    def with_runs(self, runs: Sequence[Run]) -> "Records":
+        """The same test sets and scores, with these of the recorded runs as ``all_runs``."""
+        other = Records(self.folder, self.profile, self.sam)
+        other.all_runs = list(runs)
+        other.evaluate, other.test_set = self.evaluate, self.test_set
+        return other
 
     def _runs(self, family: str, recipe: str, loss: str) -> list[Run]:
         """The grid's runs of a loss on a family's data, ``"shapes"`` or ``"coco"``.

@@ -14,6 +14,7 @@ from itertools import product
 from seghw.claims import facts, images
 from seghw.claims import measures as measured
 from seghw.claims.measures import Group
+from seghw.claims.plan import planned
 from seghw.claims.stats import Claim, Effect, Result
 from seghw.config import DRAWN, RECIPES
 from seghw.errors import BadInput
@@ -237,6 +238,7 @@ def check_claims(
     unknown = (keys | {key for key, _ in sam_results}) - known
     if unknown:
         raise BadInput(f"no claim has the key {', '.join(sorted(unknown))}")
+    records = planned(records)
     groups = [Group(records, *names) for names in product(DRAWN, RECIPES)]
     results = []
     for claim in (claim for claim in CLAIMS if claim.key in keys):

@@ -1,7 +1,8 @@
 """How many seeds each comparison gets, fixed before the runs beyond seed 2 were made.
 
-Until all of these runs are there, every figure and claim rests on ``config.SEEDS`` alone, so that
-no comparison stops at a moment that suits it.
+A comparison takes all the seeds of its group once every run of the group is there; until then it
+rests on ``config.SEEDS`` alone, so that none stops at a moment that suits it. Figures that show the
+best or the worst single run choose it among ``config.SEEDS``, the same number of tries each.
 
 The number of seeds follows from the spread over seeds 0, 1 and 2: half of a 95 % t interval is
 0.84 standard deviations of the paired differences at 8 seeds and 0.53 at 16. Under ``report`` that
@@ -11,9 +12,11 @@ interval below ``stats.MARGIN``; it is at most 0.008 elsewhere, so that 8 do.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from seghw.claims.ablation import ablation
-from seghw.config import TrainConfig
+from seghw.config import RECIPES, SEEDS, TrainConfig
+from seghw.results import Records
 
 #: Each group: data set, recipe, seeds, and its settings (loss, coefficient, learning rate, the best
 #: of its loss and coefficient over seeds 0 to 2). 120 and 730 under ``report``, 0.1 and 0.76 under
@@ -75,17 +78,33 @@ EQUAL_BUDGET = (
 ABLATION_SEEDS = 8
 
 
-def plan(profile: str = "laptop") -> list[TrainConfig]:
-    """Every run of the plan, in the order of what decides most; seed by seed within a group."""
-    runs: list[TrainConfig] = []
-    for dataset, recipe, seeds, settings in GROUPS:
-        runs += [
+def groups(profile: str = "laptop") -> list[list[TrainConfig]]:
+    """The runs of the plan, those together that are compared, in the order of what decides most."""
+    found = [
+        [
             TrainConfig(dataset, recipe, loss, rate, coefficient, seed, profile)
             for seed in range(seeds)
             for loss, coefficient, rate in settings
         ]
-    runs += ablation(range(ABLATION_SEEDS), profile)
-    return runs + _seeded(EQUAL_BUDGET, range(ABLATION_SEEDS), profile)
+        for dataset, recipe, seeds, settings in GROUPS
+    ]
+    changed = ablation(range(ABLATION_SEEDS), profile)
+    found += [[config for config in changed if config.recipe == recipe] for recipe in RECIPES]
+    return [*found, _seeded(EQUAL_BUDGET, range(ABLATION_SEEDS), profile)]
+
+
+def plan(profile: str = "laptop") -> list[TrainConfig]:
+    """Every run of the plan, group by group and within them seed by seed."""
+    return list(chain(*groups(profile)))
+
+
+def planned(records: Records) -> Records:
+    """The records with all seeds of those groups of the plan that are complete."""
+    done = {run.config for run in records.recorded if run.status != "failed"}
+    complete = set(chain(*(group for group in groups(records.profile) if done.issuperset(group))))
+    return records.with_runs(
+        [run for run in records.recorded if run.config.seed in SEEDS or run.config in complete]
+    )
 
 
 def _seeded(

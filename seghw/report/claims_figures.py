@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from seghw.claims.ablation import BASES, Change, measure
 from seghw.claims.kept import all_results
+from seghw.claims.plan import planned
 from seghw.claims.stats import (
     NO_DIFFERENCE,
     NOT_SUPPORTED,
@@ -191,7 +192,7 @@ def _legend(datasets: Sequence[str]) -> list[Line2D | Patch]:
 
 def ablation_figure(records: Records) -> Drawn:
     """What the parts of the network are worth, for ``figures/beyond``."""
-    measured = measure(records)
+    measured = measure(planned(records))
     seeds = max(len(change.pairs) for change in measured)
     return draw_ablation(measured), (
         f"What the parts of the network are worth on {SET_NAMES['shapes5']}: validation mean IoU "

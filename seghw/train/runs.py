@@ -32,7 +32,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from seghw.config import PROFILES, RECIPES, RUNS, Recipe, TrainConfig
+from seghw.config import PROFILES, RUNS, Recipe, TrainConfig
 from seghw.errors import BadInput, reason
 from seghw.io import atomic_write, write_csv
 from seghw.network import MUNet
@@ -89,7 +89,7 @@ def build_network(config: TrainConfig) -> MUNet:
         width=profile.width,
         depth=profile.depth,
         aspp_rates=config.aspp_rates,
-        head=config.head or RECIPES[config.recipe].head,
+        head=config.head or config.settings.head,
         skip_connections=config.skip_connections,
         copy_across=config.copy_across,
     )
@@ -109,7 +109,7 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        return RECIPES[self.config.recipe]
+        return self.config.settings
 
     @property
     def status(self) -> str:

@@ -25,7 +25,16 @@ import torch
 from filelock import Timeout
 from tqdm.auto import tqdm
 
-from seghw.config import COEFFICIENTS, DATASETS, RECIPES, RUNS, SEEDS, TrainConfig, family_of
+from seghw.config import (
+    COEFFICIENTS,
+    DATASETS,
+    RECIPES,
+    RUNS,
+    SEEDS,
+    TrainConfig,
+    family_of,
+    settings_of,
+)
 from seghw.errors import BadInput, reason
 from seghw.train.runs import Run, load_run, run_folder
 from seghw.train.trainer import record_failure, train_or_read
@@ -60,7 +69,7 @@ def grid(
     return [
         TrainConfig(dataset, recipe, loss, rate, coefficient, seed, profile)
         for seed, rate, (loss, coefficient) in product(
-            seeds, RECIPES[recipe].learning_rates, losses
+            seeds, settings_of(recipe, profile).learning_rates, losses
         )
     ]
 

@@ -4,7 +4,8 @@ import math
 import pickle
 import time
 import zipfile
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from seghw import metrics
-from seghw.config import PROFILES, RECIPES, RUNS, Recipe, TrainConfig, dataset_of
+from seghw.config import PROFILES, RUNS, Recipe, TrainConfig, dataset_of
 from seghw.data.augment import augmented, flips_and_scales
 from seghw.data.dataset import SegmentationSet, batches
 from seghw.data.splits import digest, open_split
@@ -25,6 +26,7 @@ from seghw.io import atomic_write, remove_leftovers
 from seghw.losses import DICE_LOSSES, GradientBalance, LossTerms, combined_loss, gradient_balance
 from seghw.seeding import seeded
 from seghw.threads import threads_for
+from seghw.train.muon import MuonAndAdamW
 from seghw.train.runs import (
     Run,
     build_network,
@@ -49,6 +51,15 @@ def best_device() -> torch.device:
     return torch.device("cpu")
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the processor or GPU computes in bfloat16 itself, and so faster than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # No public function says so (torch 2.9 to 2.15).
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cpu" and asked()
+
+
 def train(
     config: TrainConfig,
     data: tuple[SegmentationSet, SegmentationSet] | None = None,
@@ -56,6 +67,7 @@ def train(
     runs: str | Path = RUNS,
     device: torch.device | None = None,
     progress: bool = True,
+    watch: "Watch | None" = None,
 ) -> Run:
     """Train one configuration, or read its record if it is there already.
 
@@ -68,6 +80,7 @@ def train(
         runs: where the record goes: ``runs/<profile>/<run_id>/``.
         device: default ``best_device()``.
         progress: show a bar with the loss and the time left.
+        watch: called with the ``Training`` whenever the history has a new row.
 
     Returns:
         The run; its status is ``"diverged"`` if the loss left the finite numbers.
@@ -76,7 +89,7 @@ def train(
         BadInput: a record of this configuration on other data is in the way, or the data does
             not have the configuration's classes.
     """
-    return train_or_read(config, data, runs=runs, device=device, progress=progress)[0]
+    return train_or_read(config, data, runs=runs, device=device, progress=progress, watch=watch)[0]
 
 
 def train_or_read(
@@ -87,6 +100,7 @@ def train_or_read(
     device: torch.device | None = None,
     progress: bool = True,
     wait: bool = True,
+    watch: "Watch | None" = None,
 ) -> tuple[Run, bool]:
     """As ``train``, and whether this call trained.
 
@@ -107,7 +121,9 @@ def train_or_read(
                 _check_record(finished, config, data[0])
                 return finished, False
         remove_leftovers(folder)
-        return Training(config, *data, folder, device or best_device()).run(progress), True
+        training = Training(config, *data, folder, device or best_device())
+        training.watch = watch
+        return training.run(progress), True
 
 
 def record_failure(config: TrainConfig, error: str, runs: str | Path = RUNS) -> None:
@@ -154,7 +170,7 @@ class Training:
                     f"leave --dataset out, or make it {dataset_of(found)!r}"
                 )
         self.config = config
-        self.recipe: Recipe = RECIPES[config.recipe]
+        self.recipe: Recipe = config.settings
         self.dice = DICE_LOSSES[config.recipe]
         self.training_set, self.validation_set = training_set, validation_set
         self.folder, self.device = folder, device
@@ -165,10 +181,13 @@ class Training:
             network = build_network(config)
         # channels_last is how the convolution libraries want it, on CPUs and GPUs alike.
         self.model = network.to(device, memory_format=torch.channels_last)
+        # Who watches a run wants it soon: in bfloat16 where that is faster.
+        self.bfloat16 = config.profile == "live" and multiplies_bfloat16(device)
         self.optimizer = optimizer(self.recipe, config.learning_rate, self.model)
         self.history: list[tuple[float, ...]] = []
         self.epochs: list[dict[str, float]] = []
         self.seconds = 0.0
+        self.watch: Watch | None = None
 
     def run(self, progress: bool) -> Run:
         """All epochs that are left; returns the run as recorded."""
@@ -180,7 +199,9 @@ class Training:
             unit="batch",
             disable=not progress,
         )
-        with bar, threads_for(self.model):
+        # Who watches a run lets it have every core; another small one takes a single thread.
+        watched = self.config.profile == "live"
+        with bar, nullcontext() if watched else threads_for(self.model):
             while len(self.epochs) < self.config.planned_epochs:
                 start = time.perf_counter()
                 error = self._epoch(bar)
@@ -213,6 +234,8 @@ class Training:
                 means = terms.mean(0).tolist()
                 self.history.append((iteration, *means, pulls.mse, pulls.dice))
                 bar.set_postfix(loss=f"{means[0]:.4g}", refresh=False)
+                if self.watch:
+                    self.watch(self)
                 finite = terms[:, 0].isfinite()
                 if not finite.all():
                     first = int(finite.int().argmin())  # of the window
@@ -235,11 +258,12 @@ class Training:
         x = self.recipe.inputs(images, self.config.dataset)
         target = self.recipe.targets(masks, self.config.classes)
         x, target = x.to(self.device, memory_format=torch.channels_last), target.to(self.device)
-        output = self.model(x)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            output = self.model(x).float()
         terms = self._loss(output, target)
         pulls = gradient_balance(output, target, self.dice) if measure_gradients else None
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(iteration)
+            group["lr"] = self._learning_rate(iteration) * group.get("times", 1)
         self.optimizer.zero_grad()
         terms.total.backward()
         self.optimizer.step()
@@ -339,7 +363,7 @@ class Training:
                 "digest": self.digest,
             },
             "versions": versions(),
-            "machine": machine(self.device),
+            "machine": machine(self.device) | {"bfloat16": self.bfloat16},
         }
         write_record(self.folder, record)
         if status == "finished":  # else it holds the last good weights
@@ -347,10 +371,17 @@ class Training:
         return load_run(self.folder)
 
 
-def optimizer(recipe: Recipe, learning_rate: float, model: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's: SGD with the course's momentum of 0.9, or AdamW."""
+Watch = Callable[[Training], None]
+
+
+def optimizer(
+    recipe: Recipe, learning_rate: float, model: nn.Module
+) -> "torch.optim.Optimizer | MuonAndAdamW":
+    """The recipe's: SGD with the course's momentum of 0.9, AdamW, or Muon."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
+    if recipe.optimizer == "muon":
+        return MuonAndAdamW(model, learning_rate)
     # Fused, its many small operations take half the time.
     return torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
 
