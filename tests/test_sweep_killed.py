@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from seghw.train.runs import load_runs
@@ -90,3 +91,27 @@ def test_two_sweeps_side_by_side_share_the_work(tmp_path):
     assert finished[0] | finished[1] == {config.run_id for config in CONFIGS}
     assert not finished[0] & finished[1], "no run was trained twice"
     assert min(map(len, finished)) > 0, "both trained"
+
+
+def test_a_sweep_that_is_asked_to_end_does_so_with_its_workers(tmp_path):
+    """SIGTERM, as a scheduler sends it: one line, status 130, and nobody goes on writing."""
+    command = [sys.executable, "-m", "seghw", "sweep", "--dataset", "shapes5", "--jobs", "2"]
+    process = subprocess.Popen(
+        [*command, "--seeds", "1", "--runs", str(tmp_path)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.glob("laptop/*/.lock"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        assert len(workers) >= 2
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert errors.rstrip().splitlines()[-1] == (
+        "seghw: interrupted; the same command goes on from here"
+    )
+    assert "Traceback" not in errors
+    assert not psutil.wait_procs(workers, timeout=10)[1]

@@ -14,7 +14,7 @@ from concurrent.futures import (
     as_completed,
 )
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import product
 from multiprocessing import get_context
@@ -212,10 +212,18 @@ class LocalProcesses(Executor):
         self._callers = ThreadPoolExecutor(jobs, thread_name_prefix="seghw-caller")
         self._own = threading.local()
         self._pools: list[ProcessPoolExecutor] = []
+        self._workers: list[int] = []  # their process ids
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         """Call ``fn`` in one of the processes; everything is sent there by pickling."""
         return self._callers.submit(self._call, fn, *args, **kwargs)
+
+    def __exit__(self, kind: type | None, *error: object) -> None:
+        if kind:  # interrupted: nobody waits for the runs, which go on from their checkpoints
+            for pid in self._workers:
+                with suppress(OSError):  # it is gone already
+                    os.kill(pid, signal.SIGTERM)
+        super().__exit__(kind, *error)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._callers.shutdown(wait, cancel_futures=cancel_futures)
@@ -229,6 +237,7 @@ class LocalProcesses(Executor):
                 1, get_context("spawn"), initializer=_start_worker, initargs=(self._threads,)
             )
             self._pools.append(self._own.pool)
+            self._workers.append(self._own.pool.submit(os.getpid).result())
         try:
             return self._own.pool.submit(fn, *args, **kwargs).result()
         except BrokenProcessPool as error:

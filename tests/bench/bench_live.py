@@ -1,4 +1,4 @@
-"""The speed run: how long the command takes to a mean IoU of 0.75 on unseen shapes, start to end."""
+"""The speed run: how long the command takes to a mean IoU of 0.75 on unseen shapes."""
 
 import csv
 import subprocess
