@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from seghw import metrics
 from seghw.claims import facts as claim_facts
 from seghw.claims import images as claim_images
 from seghw.claims import measures as claim_measurements
+from seghw.claims import plan
 from seghw.claims.claims import CLAIMS, check_claims
 from seghw.claims.images import (
     OutlineCounts,
@@ -25,6 +27,7 @@ from seghw.claims.images import (
     small_and_large,
 )
 from seghw.claims.measures import Group
+from seghw.claims.plan import planned
 from seghw.claims.stats import (
     NO_DIFFERENCE,
     NOT_SUPPORTED,
@@ -750,3 +753,21 @@ def test_the_marker_shows_the_verdict():
 def test_the_figures_function_names_the_profile(tmp_path):
     _, caption = claims(Records(tmp_path, profile="smoke"))
     assert caption.endswith("Runs of profile smoke.")
+
+
+def test_a_group_s_further_seeds_count_once_all_of_its_runs_are_there(tmp_path, monkeypatch):
+    group = [config("mse_dice", c, seed) for seed in range(5) for c in (20.0, 40.0)]
+    other = [config("mse", seed=seed) for seed in range(5)]
+    monkeypatch.setattr(plan, "groups", lambda profile: [group, other])
+    for made in (*group[:-1], *other):
+        record(tmp_path, made)
+    seeds = lambda: [run.config for run in planned(Records(tmp_path, "smoke")).all_runs]  # noqa: E731
+    assert {c.seed for c in seeds() if c.loss == "mse_dice"} == {0, 1, 2}
+    assert {c.seed for c in seeds() if c.loss == "mse"} == {0, 1, 2, 3, 4}
+    record(tmp_path, group[-1])
+    assert {c.seed for c in seeds() if c.loss == "mse_dice"} == {0, 1, 2, 3, 4}
+
+
+def test_the_plan_is_whole():
+    assert len(plan.plan()) == len(set(plan.plan())) == 344
+    assert plan.plan() == list(chain(*plan.groups("laptop")))

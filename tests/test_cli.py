@@ -1,6 +1,9 @@
 """The command line: what works, and one line with status 2 for what cannot."""
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,30 @@ def test_every_command_has_help(capsys):
             main([command, "--help"])
         assert exit_status.value.code == 0
         assert "usage" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path):
+    """A limit on the size of files stands in for it: a checkpoint does not fit, a record does."""
+    code = (
+        "import resource, sys\n"
+        "from seghw.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = ["train", "--dataset", "shapes5", "--loss", "mse", "--profile", "smoke"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, "--runs", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TQDM_DISABLE": "1"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip() == "seghw: File too large"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
+
+
+def test_without_a_loss_the_terms_are_balanced(tmp_path, capsys):
+    command = ["train", "--dataset", "shapes5", "--profile", "smoke", "--epochs", "1"]
+    assert main([*command, "--runs", str(tmp_path)]) == 0
+    assert "shapes5-corrected-mse_dice-lr4e-03-lambda0.1-epochs1-seed0" in capsys.readouterr().out

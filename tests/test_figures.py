@@ -1,14 +1,21 @@
 """The figures: numbering, selection, and the same bytes from the same records."""
 
+import io
+from types import SimpleNamespace
+
+import IPython
 import matplotlib as mpl
 import matplotlib.image
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
+from matplotlib.figure import Figure
+from PIL import Image
 
 from seghw.config import COCO3
 from seghw.errors import BadInput
 from seghw.report.figures import FIGURES, make_figures, parse_numbers
-from seghw.report.plots import color_masks, overlay
+from seghw.report.plots import color_masks, overlay, use_notebook_style
 from seghw.results import Records
 
 
@@ -106,3 +113,21 @@ def test_overlay_leaves_the_unmasked_grey():
     masks[2, 0, 0] = True
     found = overlay(image, masks, COCO3, strength=1.0)[0]
     assert found.tolist() == [list(COCO3[2].color), [120, 120, 120]]
+
+
+def test_a_notebook_s_pictures_are_sharp_and_have_words(monkeypatch):
+    formatter = DisplayFormatter()
+    monkeypatch.setattr(
+        IPython, "get_ipython", lambda: SimpleNamespace(display_formatter=formatter)
+    )
+    with mpl.rc_context():
+        use_notebook_style(dpi=50)
+        figure = Figure(figsize=(4, 2))
+        ax = figure.add_subplot(title="a title", xlabel="step", ylabel="loss")
+        ax.plot([4, 2])
+        data, about = formatter.format(figure)
+    image = Image.open(io.BytesIO(data["image/png"]))
+    about = about["image/png"]
+    assert image.width == pytest.approx(2 * 50 * 4, abs=30)
+    assert (about["width"], about["height"]) == (image.width // 2, image.height // 2)
+    assert about["alt"] == "a title (loss against step): line from 4 to 2"

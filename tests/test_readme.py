@@ -1,9 +1,11 @@
 """Numbers in the README are those of the records that they come from."""
 
+import csv
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seghw.config import DATA
@@ -72,3 +74,14 @@ def test_what_the_segmenters_cost(name):
     memory = measured("sam", f"{name}, encode and everything: memory")
     cells = [seconds(mode) for mode in ("encode and box", "box", "encode and everything")]
     assert f"| {name} | {' | '.join(cells)}, {memory:.2g} GB |" in README
+
+
+def test_the_speed_run_is_the_bench_s():
+    """Least, median and most of each column, as the README's table has them."""
+    with (DATA / "bench" / "live.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    for column, digits in (("seconds", "{:.0f}"), ("iou", "{:.3f}")):
+        values = np.array([float(row[column]) for row in rows])
+        three = [values.min(), np.median(values), values.max()]
+        assert f"| {' | '.join(digits.format(v) for v in three)} |" in README

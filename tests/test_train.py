@@ -1,5 +1,6 @@
 """One run: what it leaves behind, and that interruptions leave no trace."""
 
+import copy
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from seghw.config import COCO3, CORRECTED, RECIPES, SMOKE, TrainConfig
 from seghw.data import shapes
@@ -21,6 +23,7 @@ from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.losses import dice_loss
 from seghw.train import build_network
+from seghw.train.muon import MuonAndAdamW
 from seghw.train.runs import load_run, load_runs, write_weights
 from seghw.train.trainer import Training, record_failure, train
 
@@ -218,3 +221,51 @@ def test_weights_on_disk_keep_what_half_precision_cannot_hold(tmp_path):
     on_disk = load_file(tmp_path / "model.safetensors")
     assert on_disk["down_norm_outer.running_var"].tolist() == [1e6] * 8
     assert on_disk["stem.weight"].dtype == torch.float16
+
+
+def test_muon_moves_a_kernel_equally_far_in_every_direction():
+    """Whatever the gradient's singular values, those of the first move are alike."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3))
+    before = [layer.weight.detach().clone() for layer in model]
+    for p in model.parameters():
+        p.grad = torch.randn_like(p) * torch.logspace(0, 3, len(p)).view(-1, *[1] * (p.ndim - 1))
+    pulled = torch.linalg.svdvals(model[1].weight.grad.flatten(1))
+    MuonAndAdamW(model, 1e-2).step()
+    moved = torch.linalg.svdvals((model[1].weight.detach() - before[1]).flatten(1))
+    assert pulled.max() > 100 * pulled.min()
+    assert moved.max() < 3 * moved.min()
+    # The first layer has three channels and is AdamW's: its first step is the rate, by sign.
+    step = (model[0].weight.detach() - before[0]).abs()
+    assert torch.allclose(step, torch.full_like(step, 1e-2), rtol=0.05)
+
+
+def test_muon_goes_on_from_its_state_as_if_never_stopped():
+    def trained(steps, stop=None):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3))
+        x, optimizer = torch.randn(2, 16, 8, 8), MuonAndAdamW(model, 1e-2)
+        for k in range(steps):
+            if k == stop:
+                state = copy.deepcopy(optimizer.state_dict())
+                optimizer = MuonAndAdamW(model, 1e-2)
+                optimizer.load_state_dict(state)
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+        return model[0].weight.detach()
+
+    assert torch.equal(trained(4), trained(4, stop=2))
+
+
+def test_a_run_in_the_profile_live_can_be_watched(tmp_path):
+    config = TrainConfig("shapes5", "corrected", "mse_dice", 2e-2, 0.1, profile="live")
+    sets, seen = (shapes.generate(640, 0), shapes.generate(8, 1)), []
+
+    def watch(training):
+        seen.append((len(training.history), training.model.training))
+
+    run = train(config, sets, runs=tmp_path, progress=False, watch=watch)
+    assert seen == [(1, True), (2, True)]  # every ten of 20 batches
+    assert isinstance(run.record["machine"]["bfloat16"], bool)
+    assert run.history["iteration"].tolist() == [10, 20]

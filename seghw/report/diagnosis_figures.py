@@ -1,10 +1,13 @@
-"""Pictures of what is wrong with the report's set-up, one fault each."""
+"""Pictures of what is wrong with the report's set-up, one fault each, and of the speed run."""
+
+import csv
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from seghw.claims.facts import dice_floor
-from seghw.config import DRAWN, RECIPES
+from seghw.config import DATA, DRAWN, RECIPES
+from seghw.errors import BadInput
 from seghw.report.plots import (
     BLUE,
     INK,
@@ -22,7 +25,7 @@ from seghw.train.runs import best, best_by_coefficient
 
 def dotted_beside_dense(records: Records) -> Drawn:
     """One test image of each family, and its masks under both recipes' best MSE + Dice runs."""
-    figure, axes = new_figure(8, 4.7, 2, 4)
+    figure, axes = new_figure(6, 3.5, 2, 4)
     for row, family in zip(axes, ("coco", "shapes"), strict=True):
         data = records.test_set(family)
         [i] = records.chosen_images(family, (50,))  # the reference's median image
@@ -31,17 +34,17 @@ def dotted_beside_dense(records: Records) -> Drawn:
         for ax, recipe in zip(row[2:], RECIPES, strict=True):
             found = records.evaluation(family, recipe, "mse_dice")
             masks = color_masks(found.masks[i], data.classes)
-            show(ax, masks, f"{recipe}: test mean IoU {found.iou:.2f}")
+            show(ax, masks, f"{recipe}: IoU {found.iou:.2f}")
     return figure, (
         "The report's network can paint every fourth pixel only; the corrected one paints all. The "
         f"best MSE + Dice runs of both recipes, profile {records.profile}, on test images of "
-        "median difficulty."
+        "median difficulty; above each, the mean IoU on all test images."
     )
 
 
 def dice_floors(records: Records) -> Drawn:
     """The least value that the report's Dice loss can take for a class that is present."""
-    figure, axes = new_figure(7, 3, 1, 1)
+    figure, axes = new_figure(6, 2.7, 1, 1)
     ax = axes[0, 0]
     shares = np.linspace(0, 1, 200)
     dotted = [dice_floor(share, dotted=True) for share in shares]
@@ -67,7 +70,7 @@ def dice_floors(records: Records) -> Drawn:
 
 def class_curves(records: Records) -> Drawn:
     """Validation IoU of each class over the epochs, best MSE run of each recipe on the shapes."""
-    figure, axes = new_figure(8, 3, 1, 2)
+    figure, axes = new_figure(6, 2.5, 1, 2)
     runs = [best(records.runs("shapes", recipe, "mse")) for recipe in RECIPES]
     for ax, run in zip(axes[0], runs, strict=True):
         epochs = run.record["epochs"]
@@ -88,7 +91,7 @@ def class_curves(records: Records) -> Drawn:
 
 def seed_spread(records: Records) -> Drawn:
     """Every seed of every coefficient at its best learning rate, report's recipe."""
-    figure, axes = new_figure(8, 2.8, 1, 2)
+    figure, axes = new_figure(6, 2.5, 1, 2)
     firsts = []
     for ax, family in zip(axes[0], DRAWN, strict=True):
         found = best_by_coefficient(records.runs(family, "report", "mse_dice"))
@@ -107,4 +110,29 @@ def seed_spread(records: Records) -> Drawn:
         "The same settings with other random seeds, recipe report. The report trained each setting "
         f"once. Which coefficient comes first depends on the seed: on the left {firsts[0]}; on "
         f"the right {firsts[1]}."
+    )
+
+
+def speed_run(records: Records) -> Drawn:
+    """Time against score of the profile ``live``, as ``make bench`` measured it.
+
+    Raises:
+        BadInput: it was not measured.
+    """
+    path = DATA / "bench" / "live.csv"
+    if not path.is_file():
+        raise BadInput(f"{path} is missing; `python -m tests.bench live` makes it")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    seconds, iou = (np.array([float(row[name]) for row in rows]) for name in ("seconds", "iou"))
+    figure, [[ax]] = new_figure(5, 2.8, 1, 1)
+    ax.plot(seconds, iou, "o", color=BLUE)
+    ax.axhline(0.75, color=INK, ls=":", lw=1)
+    ax.axvline(60, color=INK, ls=":", lw=1)
+    ax.set(xlabel="seconds, from the call of Python to its end", ylabel="mean IoU, unseen shapes")
+    ax.set(xlim=(0, None))
+    return figure, (
+        f"`train --profile live` with {len(rows)} seeds on two cores, drawing the images and "
+        f"scoring 500 unseen ones included: {seconds.min():.0f} to {seconds.max():.0f} s, mean IoU "
+        f"{iou.min():.3f} to {iou.max():.3f}. Dotted: the goals, 0.75 within 60 s."
     )

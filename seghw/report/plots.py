@@ -1,5 +1,6 @@
 """How a mask, an evaluation and a training curve are drawn; one style for all."""
 
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatter, MaxNLocator
+from PIL import Image
 
 from seghw.config import LOSS_NAMES, ClassSpec
 from seghw.data.dataset import SegmentationSet
@@ -39,6 +41,54 @@ def use_style() -> None:
     """Draw under the project's style alone, whatever the user's matplotlibrc says."""
     mpl.rcdefaults()
     mpl.rcParams.update(STYLE)
+
+
+def use_notebook_style(dpi: int = 80) -> None:
+    """``use_style`` for a notebook, after ``%matplotlib inline``: sharp, with words, in few bytes.
+
+    A picture has twice the pixels of the place that it takes, for screens of high resolution; its
+    text alternative is ``describe``'s; and 256 colors keep a chapter's file small.
+
+    Args:
+        dpi: pixels per inch on the page.
+    """
+    from IPython import get_ipython
+
+    use_style()
+    mpl.rcParams["figure.dpi"] = dpi
+    png = get_ipython().display_formatter.formatters["image/png"]
+    png.for_type(Figure, _notebook_png)
+
+
+def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, int | str]]:
+    drawn, content = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, dpi=2 * figure.dpi, bbox_inches="tight")
+    image = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image.save(content, "png", optimize=True)
+    size = {"width": image.width // 2, "height": image.height // 2}
+    return content.getvalue(), {**size, "alt": describe(figure)}
+
+
+def describe(figure: Figure) -> str:
+    """A text alternative from what is drawn: each panel's title, labels, and lines with ends."""
+    told = []
+    for ax in figure.axes:
+        if not ax.get_visible() or not (ax.has_data() or ax.get_title()):
+            continue
+        labels = " against ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
+        name = " ".join(ax.get_title().split()) or labels
+        ends = []
+        for line in ax.get_lines():
+            y = [value for value in map(float, line.get_ydata()) if value == value]
+            label = str(line.get_label())
+            if y and labels and (not label.startswith("_") or len(ax.get_lines()) == 1):
+                label = "" if label.startswith("_") else f"{label} "
+                ends.append(f"line {label}from {y[0]:.3g} to {y[-1]:.3g}")
+        if ends and labels and labels != name:
+            name += f" ({labels})"
+        kind = "picture: " if ax.images and not ends else ""
+        told.append(kind + name + (": " + ", ".join(ends) if ends else ""))
+    return "; ".join(filter(None, told)) or "figure"
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid):

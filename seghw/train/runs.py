@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from seghw.config import PROFILES, RUNS, Recipe, TrainConfig
@@ -216,7 +216,7 @@ def write_weights(folder: Path, model: MUNet) -> None:
         for name, value in model.state_dict().items()
     }
     with atomic_write(folder / "model.safetensors") as path:
-        save_file(weights, path)
+        path.write_bytes(save(weights))
 
 
 def write_record(folder: Path, record: Mapping) -> None:

@@ -243,7 +243,8 @@ class LocalProcesses(Executor):
         except BrokenProcessPool as error:
             del self._own.pool
             raise RuntimeError(
-                "its process was killed (is there enough memory?); the same sweep goes on with it"
+                "its process ended too early: killed, as for want of memory, or begun by a script "
+                "without a file or an `if __name__ == '__main__'`; the same sweep goes on with it"
             ) from error
 
 

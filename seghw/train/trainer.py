@@ -1,5 +1,6 @@
 """One training run: its steps, its epochs, resumable, and the same weights either way."""
 
+import io
 import math
 import pickle
 import time
@@ -390,10 +391,10 @@ def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, **state: Any
 ) -> None:
     """Write weights, the optimizer's state and ``state``: plain numbers, text, lists, dicts."""
+    content = io.BytesIO()  # written by Python, which can say that a disk is full
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), **state}, content)
     with atomic_write(path) as temporary:
-        torch.save(
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **state}, temporary
-        )
+        temporary.write_bytes(content.getbuffer())
 
 
 def resume_checkpoint(

@@ -1,80 +1,21 @@
-"""The prompt canvas in a real JupyterLab, by mouse and by keyboard; state is asserted, not pixels.
+"""The prompt canvas in a real JupyterLab, by mouse and keyboard; state is asserted, not pixels."""
 
-Needs a Chromium: the system's, or the one that ``SEGHW_CHROMIUM`` names.
-"""
-
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 
-import nbformat
 import numpy as np
 import pytest
-
-CHROMIUM = os.environ.get("SEGHW_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; SEGHW_CHROMIUM names one")
-CELL = """
-from seghw.results import Records
-from seghw.sam.prompts import find_objects
-from seghw.widgets import PromptCanvas
-records = Records()
-data = records.test_set("shapes").subset([2])
-PromptCanvas(records.segmenter, data.images[0], find_objects(data).masks)
-"""
+from conftest import open_notebook
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """The address of a JupyterLab that serves a folder with one notebook."""
-    folder = tmp_path_factory.mktemp("lab")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, folder / "canvas.ipynb")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
-    command += [f"--port={port}", "--IdentityProvider.token=t", f"--notebook-dir={folder}"]
-    home = {"HOME": str(folder), "JUPYTER_CONFIG_DIR": str(folder / "config")}
-    environment = {**os.environ, **home, "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/api?token=t", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
-        yield f"{address}/lab/tree/canvas.ipynb?token=t"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-@pytest.fixture(scope="module")
-def page(lab):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.goto(lab)
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-        page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel has started
-        page.locator(".jp-Notebook .jp-Cell").first.click()
-        page.keyboard.press("Control+Enter")
-        page.locator(".seghw-canvas canvas").wait_for(timeout=90_000)
-        yield page
-        browser.close()
+def page(lab, browser):
+    page, _ = open_notebook(browser, lab, "canvas.ipynb")
+    page.locator(".jp-Notebook .jp-Cell").first.click()
+    page.keyboard.press("Control+Enter")
+    page.locator(".seghw-canvas canvas").wait_for(timeout=90_000)
+    yield page
+    page.close()
 
 
 def told(page, pattern):

@@ -15,7 +15,6 @@ import jinja2
 import matplotlib as mpl
 import typst
 from matplotlib import get_data_path
-from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from seghw.claims import all_results
@@ -29,7 +28,7 @@ from seghw.report.document.live import live_data
 from seghw.report.document.numbers import Numbers
 from seghw.report.document.render import to_html, to_typst, typst_text
 from seghw.report.figures import BEYOND, FIGURES, parse_numbers
-from seghw.report.plots import SET_NAMES, Drawn, use_style
+from seghw.report.plots import SET_NAMES, Drawn, describe, use_style
 from seghw.results import Records
 
 HERE = Path(__file__).parent
@@ -174,6 +173,12 @@ class Document:
         if name == "live":
             title = LIVE[arguments]
             return f'<section class="live" id="live-{arguments}" aria-label="{title}"><p class="title">{title}</p></section>'  # noqa: E501
+        if name == "newpage":
+            return ""
+        if name == "fault":
+            [key] = _keys("beyond", arguments)
+            told = to_html(code, self._html_block)
+            return f'<div class="fault"><div>{told}</div>{self._html_figure(key)}</div>'
         if name == "table":
             return self._html_rows(self.results, "all-claims")
         if name == "claims":
@@ -258,6 +263,15 @@ class Document:
             return f"#math.equation(block: true, alt: {alt}, ${code.strip()}$)\n"
         if name == "live":
             return f"#emph[{LIVE[arguments]}: in the page, report.html.]\n\n"
+        if name == "newpage":
+            return "#pagebreak(weak: true)\n"
+        if name == "fault":
+            [key] = _keys("beyond", arguments)
+            told, image = (
+                to_typst(code, self._typst_block),
+                self._typst_image(self.pictures[key][0]),
+            )
+            return f"#fault([{told}], [{image}]) <{key}>\n\n"
         if name == "table":
             return self._typst_rows(self.results, True)
         if name == "claims":
@@ -270,11 +284,16 @@ class Document:
             head = f"#strong[{picture.recipe}] " if picture.recipe else ""
             body = f"{head}{typst_text(picture.caption)}"
             if picture.svg is not None:
-                alt = json.dumps(picture.alt, ensure_ascii=False)
-                path = picture.svg.relative_to(self.out).as_posix()
-                body = f'#image("{path}", alt: {alt}, width: {_width(picture)})\n\n{body}'
+                body = f"{self._typst_image(picture)}\n\n{body}"
             shown.append(f"[{body}]")
         return f"#picture([{_label(key)}], {', '.join(shown)}) <{key}>\n\n"
+
+    def _typst_image(self, picture: Picture) -> str:
+        if picture.svg is None:
+            return typst_text(picture.caption)
+        alt = json.dumps(picture.alt, ensure_ascii=False)
+        path = picture.svg.relative_to(self.out).as_posix()
+        return f'#image("{path}", alt: {alt}, width: {_width(picture)})'
 
     def _typst_claim(self, key: str) -> str:
         rows = self.claims[key]
@@ -339,25 +358,3 @@ def _formula(markup: str) -> str:
     svg = svg.replace('fill="#ffffff"', 'fill="none"').replace("#000000", "currentColor")
     own = f"{zlib.crc32(markup.encode()):x}-"  # two formulas may hold the same letter
     return re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{own}", svg)
-
-
-def describe(figure: Figure) -> str:
-    """A text alternative from what is drawn: each panel's title, labels, and lines with ends."""
-    told = []
-    for ax in figure.axes:
-        if not ax.get_visible() or not (ax.has_data() or ax.get_title()):
-            continue
-        labels = " against ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
-        name = " ".join(ax.get_title().split()) or labels
-        ends = []
-        for line in ax.get_lines():
-            y = [value for value in map(float, line.get_ydata()) if value == value]
-            label = str(line.get_label())
-            if y and labels and (not label.startswith("_") or len(ax.get_lines()) == 1):
-                label = "" if label.startswith("_") else f"{label} "
-                ends.append(f"line {label}from {y[0]:.3g} to {y[-1]:.3g}")
-        if ends and labels and labels != name:
-            name += f" ({labels})"
-        kind = "picture: " if ax.images and not ends else ""
-        told.append(kind + name + (": " + ", ".join(ends) if ends else ""))
-    return "; ".join(filter(None, told)) or "figure"

@@ -10,13 +10,14 @@ import torch
 from seghw import metrics
 from seghw.claims.facts import bottom_of_the_u, dice_floor, taps_inside
 from seghw.claims.images import paintable
-from seghw.claims.stats import Result, by_claim, sentence_verdict
+from seghw.claims.plan import planned
+from seghw.claims.stats import NO_DIFFERENCE, UNDECIDED, Result, by_claim, sentence_verdict
 from seghw.claims.table import effect_text
-from seghw.config import DATASETS, DRAWN, FULL, RECIPES, family_of
+from seghw.config import DATASETS, DRAWN, FULL, LOSS_NAMES, RECIPES, family_of
 from seghw.errors import BadInput
 from seghw.network import MUNet
 from seghw.results import Records
-from seghw.train.runs import Run, best_by_coefficient, best_setting
+from seghw.train.runs import Run, best_by_coefficient, best_setting, by_setting
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Numbers:
 
     def number(self, name: str) -> str:
         """The fact of that name, as a link in Markdown."""
+        if name in ("comparisons", "open comparisons"):
+            return self._comparisons(name == "open comparisons")
         meaning, function, compute = FACTS[name]
         try:
             text, runs = compute(self.records)
@@ -61,18 +64,18 @@ class Numbers:
         text = f"{np.mean([e.iou for e in found]):.2f}" if found else "(no weights)"
         return self._link(text, meaning, function, [e.run for e in found])
 
-    def effect(self, key: str, family: str = "shapes", recipe: str = "report") -> str:
-        """The first row of a claim for that family's data and recipe, with its interval."""
+    def effect(self, key: str, family: str = "shapes", recipe: str = "report", row: int = 0) -> str:
+        """One row of a claim for that family's data and recipe, with its interval."""
         rows = [
-            row
-            for row in self.claims[key]
-            if row.effect.recipe == recipe
-            and row.effect.dataset in DATASETS  # else it has no runs
-            and family_of(row.effect.dataset) == family
+            found
+            for found in self.claims[key]
+            if found.effect.recipe == recipe
+            and found.effect.dataset in DATASETS  # else it has no runs
+            and family_of(found.effect.dataset) == family
         ]
-        if not rows:
+        if len(rows) <= row:
             return self._link("(not measured)", key, "seghw.claims.check_claims", ())
-        effect, measure = rows[0].effect, rows[0].claim.measure
+        effect, measure = rows[row].effect, rows[row].claim.measure
         meaning = f"{effect.reading}, {effect.dataset}, recipe {recipe}, {effect.seeds} seeds"
         function = f"{measure.__module__}.{measure.__name__}"
         return self._link(effect_text(effect), meaning, function, ())
@@ -82,6 +85,17 @@ class Numbers:
         found = sum(sentence_verdict(rows).startswith(word) for rows in self.claims.values())
         meaning, function = f"sentences with the verdict {word}", "seghw.claims.check_claims"
         return self._link(str(found), meaning, function, ())
+
+    def _comparisons(self, is_open: bool) -> str:
+        deciding = [
+            row.verdict
+            for rows in self.claims.values()
+            for row in rows
+            if row.decides and not row.effect.exact and row.effect.seeds
+        ]
+        found = [v for v in deciding if not is_open or v in (UNDECIDED, NO_DIFFERENCE)]
+        meaning = "rows over seeds that decide" + ", undecided or no difference" * is_open
+        return self._link(str(len(found)), meaning, "seghw.claims.check_claims", ())
 
     def _link(self, text: str, meaning: str, function: str, runs: Iterable[Run]) -> str:
         files = tuple(run.folder / "run.json" for run in runs)
@@ -157,11 +171,12 @@ def _bottom(_: Records):
 
 
 def _runs(records: Records):
-    return str(len(records.all_runs)), ()
+    return str(len(planned(records).all_runs)), ()
 
 
 def _seeds(records: Records):
-    return str(len({run.config.seed for run in records.all_runs})), ()
+    settings = by_setting(planned(records).all_runs).values()
+    return " to ".join(map(str, sorted({min(map(len, settings)), max(map(len, settings))}))), ()
 
 
 def _test_images(records: Records):
@@ -173,6 +188,20 @@ def _spread(records: Records):
     scores = [[run.score for run in runs] for runs in found]
     spread = max(max(each) - min(each) for each in scores)
     return f"{spread:.3f}", [run for runs in found for run in runs]
+
+
+def _apart(groups: Iterable[Sequence[Run]]):
+    groups = list(groups)
+    means = [np.mean([run.score for run in runs]) for runs in groups]
+    return f"{max(means) - min(means):.3f}", [run for runs in groups for run in runs]
+
+
+def _between_coefficients(records: Records):
+    return _apart(best_by_coefficient(records.runs("shapes", "report", "mse_dice")).values())
+
+
+def _between_losses(records: Records):
+    return _apart(best_setting(records.runs("shapes", "report", loss)) for loss in LOSS_NAMES)
 
 
 def _dice_stays(records: Records):
@@ -215,6 +244,16 @@ FACTS: dict[str, Fact] = {
         "Dice loss at the end of the best runs with Dice alone, mean over seeds",
         "seghw.train.runs.best_setting",
         _dice_stays,
+    ),
+    "between coefficients": (
+        "largest difference of mean validation IoU between two coefficients, shapes, report",
+        "seghw.train.runs.best_by_coefficient",
+        _between_coefficients,
+    ),
+    "between losses": (
+        "difference of mean validation IoU between the best and the worst loss, shapes, report",
+        "seghw.train.runs.best_setting",
+        _between_losses,
     ),
     "absent": (
         "share of the pairs of image and class where the class is absent",

@@ -1,0 +1,86 @@
+"""A real JupyterLab with the project's notebooks, and a browser that looks at it.
+
+Needs a Chromium: the system's, or the one that ``SEGHW_CHROMIUM`` names.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import nbformat
+import pytest
+
+from seghw.config import ROOT
+
+CHROMIUM = os.environ.get("SEGHW_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+CANVAS = """
+from seghw.results import Records
+from seghw.sam.prompts import find_objects
+from seghw.widgets import PromptCanvas
+records = Records()
+data = records.test_set("shapes").subset([2])
+PromptCanvas(records.segmenter, data.images[0], find_objects(data).masks)
+"""
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("no Chromium here; SEGHW_CHROMIUM names one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(browser, tmp_path_factory):
+    """The address of a JupyterLab that serves copies of the chapters, and ``canvas.ipynb``."""
+    folder = tmp_path_factory.mktemp("lab")
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(path, folder)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CANVAS)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, folder / "canvas.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
+    command += [f"--port={port}", "--IdentityProvider.token=t", f"--notebook-dir={folder}"]
+    command += ["--LabApp.expose_app_in_browser=True"]
+    command += [f"--LabApp.app_settings_dir={ROOT / 'notebooks' / '.lab'}"]
+    home = {"HOME": str(folder), "JUPYTER_CONFIG_DIR": str(folder / "config")}
+    environment = {**os.environ, **home, "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{address}/api?token=t", timeout=5).close()
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def open_notebook(browser, address, name, **look):
+    """A page with the notebook and a kernel that waits, and the list of what its console says."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900}, **look)
+    said = []
+    page.on("console", lambda message: said.append((message.type, message.text)))
+    page.goto(f"{address}/lab/workspaces/{name}/tree/{name}?token=t")
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    page.get_by_text("| Idle").wait_for(timeout=60_000)
+    return page, said

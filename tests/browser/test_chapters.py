@@ -1,0 +1,91 @@
+"""The six chapters in a real JupyterLab: all cells run, every widget is there and answers."""
+
+import re
+import time
+
+import pytest
+from conftest import open_notebook
+
+from seghw.config import ROOT
+
+CHAPTERS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOK = "window.jupyterapp.shell.currentWidget"
+#: By chapter: the widgets that its explorers and its canvas are made of.
+WIDGETS = {
+    "01_aspp_model.ipynb": ".widget-slider",
+    "02_losses.ipynb": ".widget-slider",
+    "04_coefficient_analysis.ipynb": ".widget-dropdown",
+    "05_evaluation.ipynb": ".widget-slider",
+    "06_sam_extra_credit.ipynb": ".seghw-canvas canvas",
+}
+
+
+@pytest.fixture(scope="module", params=CHAPTERS)
+def chapter(request, lab, browser):
+    """A chapter after "run all cells", with what its browser's console said."""
+    page, said = open_notebook(browser, lab, request.param)
+    page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.set_default_timeout(240_000)
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.wait_for_function(
+        f"{NOTEBOOK}.content.model.toJSON().cells.filter(c => c.cell_type === 'code')"
+        ".every(c => c.execution_count)"
+    )
+    page.get_by_text("| Idle").wait_for()
+    yield request.param, page, said
+    page.evaluate(f"{NOTEBOOK}.sessionContext.shutdown()")
+    page.close()
+
+
+def test_every_cell_runs_and_every_widget_is_there(chapter):
+    name, page, said = chapter
+    cells = page.evaluate(f"{NOTEBOOK}.content.model.toJSON().cells")
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    assert outputs
+    assert [o for o in outputs if o["output_type"] == "error"] == []
+    errors = [o["text"] for o in outputs if o.get("name") == "stderr"]
+    assert errors == []
+    if name in WIDGETS:
+        show(page, cells)
+        page.locator(WIDGETS[name]).first.wait_for(timeout=30_000)
+    assert page.get_by_text("Error displaying widget").count() == 0
+    ours = [text for kind, text in said if kind == "error" and "seghw" in text]
+    assert ours == []
+
+
+def show(page, cells):
+    """Scroll to the cell with the widget; JupyterLab draws only what is in sight."""
+    view = "application/vnd.jupyter.widget-view+json"
+    [place, *_] = [
+        k
+        for k, cell in enumerate(cells)
+        if any(view in o.get("data", {}) for o in cell.get("outputs", ()))
+        and "explore" in "".join(cell["source"]) + "explore" * ("Canvas" in "".join(cell["source"]))
+    ]
+    page.evaluate(f"{NOTEBOOK}.content.scrollToItem({place}, 'center')")
+
+
+@pytest.mark.parametrize("key", ["ArrowRight", "ArrowLeft"])
+def test_a_slider_answers_to_the_keyboard_with_a_new_picture(chapter, key, record_property):
+    name, page, _ = chapter
+    if WIDGETS.get(name) != ".widget-slider":
+        pytest.skip("no slider in this chapter")
+    show(page, page.evaluate(f"{NOTEBOOK}.content.model.toJSON().cells"))
+    slider = page.locator(".widget-slider").first
+    picture = page.locator(".jupyter-widgets img").first
+    picture.wait_for(timeout=30_000)
+    before, value = picture.get_attribute("src"), slider.inner_text()
+    slider.locator(".noUi-handle").first.focus()
+    start = time.perf_counter()
+    page.keyboard.press(key)
+    page.wait_for_function(
+        "([img, old]) => document.querySelector(img)?.src !== old",
+        arg=[".jupyter-widgets img", before],
+        timeout=20_000,
+    )
+    seconds = time.perf_counter() - start
+    record_property("seconds", seconds)
+    print(f"{name}: {seconds:.3f} s from {key} to the picture")
+    assert re.search(r"\d", slider.inner_text())
+    assert slider.inner_text() != value
+    assert seconds < 5
