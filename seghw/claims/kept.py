@@ -1,9 +1,12 @@
-"""All claims with their effects, computed once for the same records, data and code, then kept."""
+"""Claims and scores that take long, computed once for the same records, data and code."""
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import seghw
 from seghw.claims.claims import CLAIMS, check_claims
@@ -24,25 +27,36 @@ _RECORD_FILES = ("run.json", "history.csv", "model.safetensors")
 def all_results(records: Records) -> list[Result]:
     """What ``check_claims`` gives for every claim, those about SAM included.
 
-    It takes a minute, so it is kept in ``data/cache/claims`` under a fingerprint of whatever it
-    depends on. With a segmenter that was asked for by name it is computed anew each time.
+    It takes a minute, so it is computed once (``kept``). With a segmenter that was asked for by
+    name it is computed anew each time.
 
     Raises:
         BadInput: a record is damaged, or there is no segmenter.
     """
     if records.sam is not None:
         return check_claims(records, _sam(records))
-    path = CACHE / "claims" / f"{_fingerprint(records)}.json"
     known = {claim.key: claim for claim in CLAIMS}
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return [Result(known[key], _effect(fields)) for key, fields in rows]
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+
+    def rows() -> list[tuple[str, dict]]:
         results = check_claims(records, _sam(records))
+        return [(result.claim.key, asdict(result.effect)) for result in results]
+
+    return [Result(known[key], _effect(fields)) for key, fields in kept(records, "claims", rows)]
+
+
+def kept(records: Records, name: str, compute: Callable[[], Any]) -> Any:
+    """What ``compute`` gives, as JSON holds it, from ``data/cache/claims`` if nothing changed.
+
+    The file's name is a fingerprint of whatever the value depends on.
+    """
+    path = CACHE / "claims" / f"{name}-{_fingerprint(records)}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or damaged
+        text = json.dumps(compute())
     with atomic_write(path) as temporary:
-        rows = [(result.claim.key, asdict(result.effect)) for result in results]
-        temporary.write_text(json.dumps(rows), encoding="utf-8")
-    return results
+        temporary.write_text(text, encoding="utf-8")
+    return json.loads(text)
 
 
 def _sam(records: Records) -> list[tuple[str, Effect]]:
@@ -57,6 +71,7 @@ def _effect(fields: dict) -> Effect:
     return Effect(**fields, joint=joint and Interval(*joint))
 
 
+@cache
 def _fingerprint(records: Records) -> str:
     """Of the records, the test sets, SAM-tiny, this package's code and the libraries."""
     sha = hashlib.sha256(json.dumps([records.profile, versions()], sort_keys=True).encode())

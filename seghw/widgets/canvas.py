@@ -49,6 +49,9 @@ class PromptCanvas(anywidget.AnyWidget):
         super().__init__(image=uri, width=image.shape[2], height=image.shape[1])
         self.observe(self._prompted, ["points", "box", "everything"])
 
+    def __repr__(self) -> str:  # what stands where widgets do not render
+        return "To be clicked on in JupyterLab, with a running kernel. Still pictures stand above."
+
     def _prompted(self, _) -> None:
         from seghw.sam.predictor import segment_boxes, segment_everything, segment_points
 

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 CELL = 8
 
 
+class Explorer(widgets.VBox):
+    """Controls and the picture that they move."""
+
+    def __repr__(self) -> str:  # what stands where widgets do not render
+        return "To be moved in JupyterLab, with a running kernel. A still picture stands above."
+
+
 def draw_taps(ax: Axes, picture: np.ndarray, rate: int, row: int, column: int) -> int:
     """Lay the nine taps of a dilated 3 x 3 kernel over a picture.
 
@@ -78,7 +85,7 @@ def explore_dilation(images: Mapping[int, np.ndarray]) -> widgets.Widget:
 
     moved = {"side": side, "rate": rate, "row": row, "column": column}
     picture = widgets.interactive_output(draw, moved)
-    return widgets.HBox([widgets.VBox(list(moved.values())), picture])
+    return Explorer([widgets.HBox([widgets.VBox(list(moved.values())), picture])])
 
 
 def draw_prompt(
@@ -172,7 +179,7 @@ def explore_balance(target: torch.Tensor) -> widgets.Widget:
         plt.show()
 
     moved = {"coefficient": coefficient, "strength": strength}
-    return widgets.VBox([*moved.values(), widgets.interactive_output(draw, moved)])
+    return Explorer([*moved.values(), widgets.interactive_output(draw, moved)])
 
 
 def draw_decision(
@@ -215,7 +222,7 @@ def explore_decision(
             to begin with. With its upper end at the right the band is open above.
     """
     which = widgets.Dropdown(options=list(planes), description="output")
-    explorer = widgets.VBox()
+    explorer = Explorer()
 
     def show_output(_=None) -> None:
         output, truth, (low, high) = planes[which.value]
@@ -276,4 +283,4 @@ def explore_runs(runs: Sequence["Run"]) -> widgets.Widget:
         plt.show()
 
     picked = {"one": one, "other": other}
-    return widgets.VBox([widgets.HBox([one, other]), widgets.interactive_output(draw, picked)])
+    return Explorer([widgets.HBox([one, other]), widgets.interactive_output(draw, picked)])

@@ -10,6 +10,7 @@ import torch
 from seghw import metrics
 from seghw.claims.facts import bottom_of_the_u, dice_floor, taps_inside
 from seghw.claims.images import paintable
+from seghw.claims.kept import kept
 from seghw.claims.plan import planned
 from seghw.claims.stats import NO_DIFFERENCE, UNDECIDED, Result, by_claim, sentence_verdict
 from seghw.claims.table import effect_text
@@ -57,12 +58,18 @@ class Numbers:
         """Mean IoU on the test set, mean over the seeds of the loss's best setting."""
         function = "seghw.results.Records.evaluations"
         meaning = f"test mean IoU, {DRAWN[family]}, recipe {recipe}, {loss}, mean over its seeds"
-        try:
+
+        def score() -> dict[str, float]:
             found = self.records.evaluations(family, recipe, loss)
+            return {evaluation.run.run_id: evaluation.iou for evaluation in found}
+
+        try:
+            found = kept(self.records, f"iou-{family}-{recipe}-{loss}", score)
         except BadInput as error:
             return self._link("(no runs)", f"{meaning}: {error}", function, ())
-        text = f"{np.mean([e.iou for e in found]):.2f}" if found else "(no weights)"
-        return self._link(text, meaning, function, [e.run for e in found])
+        text = f"{np.mean([*found.values()]):.2f}" if found else "(no weights)"
+        runs = [run for run in self.records.all_runs if run.run_id in found]
+        return self._link(text, meaning, function, runs)
 
     def effect(self, key: str, family: str = "shapes", recipe: str = "report", row: int = 0) -> str:
         """One row of a claim for that family's data and recipe, with its interval."""
