@@ -52,7 +52,7 @@ from seghw.errors import BadInput
 from seghw.losses import dice_loss, report_dice_loss
 from seghw.report.claims_figures import COLORS, claims, draw_claims
 from seghw.results import Records, RunEvaluation
-from seghw.train.runs import load_run, run_folder, write_history, write_record
+from seghw.train.runs import best_setting, load_run, run_folder, write_history, write_record
 
 ABOVE_0 = (0.0, math.inf)
 BY_KEY = {claim.key: claim for claim in CLAIMS}
@@ -771,3 +771,10 @@ def test_a_group_s_further_seeds_count_once_all_of_its_runs_are_there(tmp_path, 
 def test_the_plan_is_whole():
     assert len(plan.plan()) == len(set(plan.plan())) == 344
     assert plan.plan() == list(chain(*plan.groups("laptop")))
+
+
+def test_the_best_rate_is_chosen_on_the_seeds_that_all_rates_have(tmp_path):
+    """Further seeds of one rate, bad ones here, do not change which is chosen."""
+    made = [(1e-3, 0, 0.5), (1e-3, 1, 0.5), (1e-3, 2, 0.1), (1e-4, 0, 0.4), (1e-4, 1, 0.4)]
+    runs = [record(tmp_path, config("mse", seed=s, rate=r), iou=v) for r, s, v in made]
+    assert [run.score for run in best_setting(runs)] == [0.5, 0.5, 0.1]

@@ -346,10 +346,16 @@ def mean_rank(runs: Sequence[Run]) -> tuple[float, float]:
 def best_setting(runs: Sequence[Run]) -> list[Run]:
     """The seeds of the setting with the highest mean validation IoU.
 
-    The best of many single runs is partly the luckiest; the best setting is less so.
+    The best of many single runs is partly the luckiest; the best setting is less so. Settings are
+    compared on the seeds that all of them have; further seeds of one neither help nor hurt it.
     """
     _check_some(runs)
-    return max(by_setting(runs).values(), key=mean_rank)
+    settings = by_setting(runs).values()
+    shared = set.intersection(*({run.config.seed for run in some} for some in settings))
+    return max(
+        settings,
+        key=lambda some: mean_rank([r for r in some if r.config.seed in shared or not shared]),
+    )
 
 
 def best_by_coefficient(runs: Sequence[Run]) -> dict[float, list[Run]]:
