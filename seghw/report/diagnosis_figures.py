@@ -3,7 +3,7 @@
 import csv
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from seghw.claims.facts import dice_floor
 from seghw.config import DATA, DRAWN, RECIPES
@@ -59,7 +59,7 @@ def dice_floors(records: Records) -> Drawn:
     ax.set(xlabel="share of the image that the class covers", ylabel="least Dice loss")
     ax.set(xlim=(0, 1), ylim=(-0.03, 1))
     ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.legend(loc="upper right")
+    ax.legend(loc=(0.36, 0.1), fontsize=7)
     return figure, (
         "The least value of the report's Dice loss for one class of one image. Without the factor "
         "2 of the Dice coefficient a perfect mask scores one half. A network that paints every "
@@ -77,11 +77,12 @@ def class_curves(records: Records) -> Drawn:
         scores = np.array([epoch["validation_iou_per_class"] for epoch in epochs])
         for spec, line in zip(run.config.classes, scores.T, strict=True):
             color = np.array(spec.color) / 255
-            label = f"{spec.name} ({spec.value})" if run.recipe.valued_masks else spec.name
+            label = f"{spec.name} ({spec.value})"
             ax.plot(range(1, len(epochs) + 1), line, color=color, marker="o", ms=3, label=label)
         ax.set(title=f"recipe {run.config.recipe}", xlabel="epoch", ylabel="validation IoU")
         ax.set_ylim(bottom=0)
-        ax.legend()
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure, (
         "Each class over training with MSE. Left: the report's masks hold a value per class (in "
         "brackets), and the MSE weighs an error by its square. Right: masks of 0 and 1. "
@@ -105,7 +106,7 @@ def seed_spread(records: Records) -> Drawn:
         ax.set_xticks(range(len(scores)), [f"{c:g}" for c in scores])
         ax.set(title=SET_NAMES[DRAWN[family]], xlabel="coefficient of the Dice term")
         ax.set_ylabel("validation mean IoU")
-        ax.legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure, (
         "The same settings with other random seeds, recipe report. The report trained each setting "
         f"once. Which coefficient comes first depends on the seed: on the left {firsts[0]}; on "
@@ -130,7 +131,7 @@ def speed_run(records: Records) -> Drawn:
     ax.axhline(0.75, color=INK, ls=":", lw=1)
     ax.axvline(60, color=INK, ls=":", lw=1)
     ax.set(xlabel="seconds, from the call of Python to its end", ylabel="mean IoU, unseen shapes")
-    ax.set(xlim=(0, None))
+    ax.set(xlim=(0, max(65, seconds.max() + 5)))
     return figure, (
         f"`train --profile live` with {len(rows)} seeds on two cores, drawing the images and "
         f"scoring 500 unseen ones included: {seconds.min():.0f} to {seconds.max():.0f} s, mean IoU "

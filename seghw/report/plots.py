@@ -71,7 +71,7 @@ def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, int | str]]:
 
 def describe(figure: Figure) -> str:
     """A text alternative from what is drawn: each panel's title, labels, and lines with ends."""
-    told = []
+    told, unnamed = [], 0
     for ax in figure.axes:
         if not ax.get_visible() or not (ax.has_data() or ax.get_title()):
             continue
@@ -87,7 +87,10 @@ def describe(figure: Figure) -> str:
         if ends and labels and labels != name:
             name += f" ({labels})"
         kind = "picture: " if ax.images and not ends else ""
-        told.append(kind + name + (": " + ", ".join(ends) if ends else ""))
+        unnamed += bool(kind) and not name
+        told.append(kind + name + (": " + ", ".join(ends) if ends else "") if name or ends else "")
+    if unnamed:
+        told.append(f"{unnamed} pictures without a title")
     return "; ".join(filter(None, told)) or "figure"
 
 
