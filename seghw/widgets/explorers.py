@@ -5,6 +5,7 @@ calls by itself, so that nothing is lost where widgets do not render.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -122,6 +123,15 @@ def draw_prompt(
         ax.add_patch(frame)
 
 
+@lru_cache(maxsize=1)  # a slider asks for the same target again and again
+def _terms(target: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Strengths from 0 to 2, and MSE and the report's Dice of strength x target at each."""
+    shares = np.linspace(0, 2, 41)
+    both = [combined_loss(share * target, target, dice=report_dice_loss) for share in shares]
+    mse, dice = np.array([(terms.mse.item(), terms.dice.item()) for terms in both]).T
+    return shares, mse, dice
+
+
 def draw_balance(axes: np.ndarray, target: torch.Tensor, coefficient: float, strength: float):
     """How the MSE and coefficient x the report's Dice compare for a prediction strength x target.
 
@@ -135,12 +145,8 @@ def draw_balance(axes: np.ndarray, target: torch.Tensor, coefficient: float, str
         The ``GradientBalance`` at that strength.
     """
 
-    def terms(share: float) -> tuple[float, float]:
-        both = combined_loss(share * target, target, dice=report_dice_loss)
-        return both.mse.item(), coefficient * both.dice.item()
-
-    shares = np.linspace(0, 2, 41)
-    curves = np.array([terms(share) for share in shares])
+    shares, mse, dice = _terms(target)
+    curves = np.stack([mse, coefficient * dice], axis=1)
     for curve, color, label in zip(
         curves.T, (BLUE, RED), ("MSE", "coefficient x Dice"), strict=True
     ):
@@ -153,7 +159,9 @@ def draw_balance(axes: np.ndarray, target: torch.Tensor, coefficient: float, str
 
     balance = gradient_balance(strength * target, target)
     pulls = (balance.mse, coefficient * balance.dice)
-    shares_of = [np.array(pair) / max(sum(pair), 1e-12) for pair in (terms(strength), pulls)]
+    now = combined_loss(strength * target, target, dice=report_dice_loss)
+    values = (now.mse.item(), coefficient * now.dice.item())
+    shares_of = [np.array(pair) / max(sum(pair), 1e-12) for pair in (values, pulls)]
     mse, dice = np.array(shares_of).T
     axes[1].barh(["value", "gradient"], mse, color=BLUE)
     axes[1].barh(["value", "gradient"], dice, left=mse, color=RED)

@@ -80,7 +80,8 @@ def open_notebook(browser, address, name, **look):
     page = browser.new_page(viewport={"width": 1200, "height": 900}, **look)
     said = []
     page.on("console", lambda message: said.append((message.type, message.text)))
-    page.goto(f"{address}/lab/workspaces/{name}/tree/{name}?token=t")
+    workspace = name.removesuffix(".ipynb")  # of its own, so that no other notebook is restored
+    page.goto(f"{address}/lab/workspaces/{workspace}/tree/{name}?token=t")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
     page.get_by_text("| Idle").wait_for(timeout=60_000)
     return page, said

@@ -1,6 +1,5 @@
 """The six chapters in a real JupyterLab: all cells run, every widget is there and answers."""
 
-import re
 import time
 
 import pytest
@@ -65,17 +64,23 @@ def show(page, cells):
     page.evaluate(f"{NOTEBOOK}.content.scrollToItem({place}, 'center')")
 
 
-@pytest.mark.parametrize("key", ["ArrowRight", "ArrowLeft"])
-def test_a_slider_answers_to_the_keyboard_with_a_new_picture(chapter, key, record_property):
+@pytest.mark.parametrize("forth", [True, False])
+def test_an_explorer_answers_to_the_keyboard_with_a_new_picture(chapter, forth, record_property):
     name, page, _ = chapter
-    if WIDGETS.get(name) != ".widget-slider":
-        pytest.skip("no slider in this chapter")
+    kind = WIDGETS.get(name, "")
+    if not kind.startswith(".widget"):
+        pytest.skip(f"{name} has no explorer of this kind")
     show(page, page.evaluate(f"{NOTEBOOK}.content.model.toJSON().cells"))
-    slider = page.locator(".widget-slider").first
-    picture = page.locator(".jupyter-widgets img").first
+    control, picture = page.locator(kind).first, page.locator(".jupyter-widgets img").first
     picture.wait_for(timeout=30_000)
-    before, value = picture.get_attribute("src"), slider.inner_text()
-    slider.locator(".noUi-handle").first.focus()
+    before = picture.get_attribute("src")
+    if kind == ".widget-slider":
+        value = control.inner_text()
+        control.locator(".noUi-handle").first.focus()
+        key = "ArrowRight" if forth else "ArrowLeft"
+    else:
+        control.locator("select").focus()
+        key = "ArrowDown" if forth else "ArrowUp"
     start = time.perf_counter()
     page.keyboard.press(key)
     page.wait_for_function(
@@ -86,6 +91,5 @@ def test_a_slider_answers_to_the_keyboard_with_a_new_picture(chapter, key, recor
     seconds = time.perf_counter() - start
     record_property("seconds", seconds)
     print(f"{name}: {seconds:.3f} s from {key} to the picture")
-    assert re.search(r"\d", slider.inner_text())
-    assert slider.inner_text() != value
+    assert kind != ".widget-slider" or control.inner_text() != value
     assert seconds < 5
