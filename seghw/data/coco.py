@@ -228,6 +228,8 @@ def _check_format(dataset: Any, path: str | Path) -> None:
                 "number merged files anew"
             )
     for image in dataset["images"]:
+        if not PureWindowsPath(image["file_name"]).name:
+            raise BadInput(f"{path}: image {image['id']} has no file's name; fix its file_name")
         if min(image["width"], image["height"]) < 1:
             raise BadInput(f"{path}: image {image['id']} has no pixels; fix its width and height")
     for annotation in dataset["annotations"]:
