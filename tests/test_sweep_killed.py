@@ -93,11 +93,18 @@ def test_two_sweeps_side_by_side_share_the_work(tmp_path):
     assert min(map(len, finished)) > 0, "both trained"
 
 
-def test_a_sweep_that_is_asked_to_end_does_so_with_its_workers(tmp_path):
-    """SIGTERM, as a scheduler sends it: one line, status 130, and nobody goes on writing."""
+@pytest.mark.parametrize("ctrl_c", [False, True])
+def test_a_sweep_that_is_asked_to_end_does_so_with_its_workers(tmp_path, ctrl_c):
+    """SIGTERM, as a scheduler sends it to the first process alone, or Ctrl-C, which reaches all.
+
+    One line, status 130, and nobody goes on writing.
+    """
     command = [sys.executable, "-m", "seghw", "sweep", "--dataset", "shapes5", "--jobs", "2"]
     process = subprocess.Popen(
-        [*command, "--seeds", "1", "--runs", str(tmp_path)], stderr=subprocess.PIPE, text=True
+        [*command, "--seeds", "1", "--runs", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 120
@@ -105,7 +112,10 @@ def test_a_sweep_that_is_asked_to_end_does_so_with_its_workers(tmp_path):
             time.sleep(0.1)
         workers = psutil.Process(process.pid).children(recursive=True)
         assert len(workers) >= 2
-        process.terminate()
+        if ctrl_c:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -241,8 +240,6 @@ class LocalProcesses(Executor):
             self._workers.append(self._own.pool.submit(os.getpid).result())
         try:
             return self._own.pool.submit(fn, *args, **kwargs).result()
-        except SystemExit:  # the worker was asked to end
-            raise KeyboardInterrupt from None
         except BrokenProcessPool as error:
             del self._own.pool
             raise RuntimeError(
@@ -254,9 +251,10 @@ class LocalProcesses(Executor):
 def _start_worker(threads: int) -> None:
     if "OMP_NUM_THREADS" not in os.environ:  # else the user has decided
         torch.set_num_threads(threads)
-    # Ctrl-C reaches every process of the terminal; the workers then end without a word.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(1))
+    # Ctrl-C reaches every process of the terminal; the workers then end at once and in silence. A
+    # bar's lock between processes would be left behind, and multiprocessing would complain.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    tqdm.set_lock(threading.RLock())
 
 
 def dask_cluster(address: str) -> Executor:

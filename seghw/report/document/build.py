@@ -221,8 +221,9 @@ class Document:
         ]
         head = "".join(f'<th scope="col">{head}</th>' for head in heads)
         found = f' id="{table_id}"' if table_id else ""
+        label = "All measurements" if table_id else f"Measured: {rows[0].claim.text}"
         return (
-            f'<div class="scroll" tabindex="0" role="region" aria-label="Table of measurements">'
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">'
             f"<table{found}><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
         )
 
