@@ -30,7 +30,7 @@ PromptCanvas(records.segmenter, data.images[0], find_objects(data).masks)
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     if not CHROMIUM:
         pytest.skip("no Chromium here; SEGHW_CHROMIUM names one")
@@ -42,7 +42,7 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory):
     """The address of a JupyterLab that serves copies of the chapters, and ``canvas.ipynb``."""
     folder = tmp_path_factory.mktemp("lab")
