@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from seghw.config import COCO3, CORRECTED, REPORT, SHAPES5, TrainConfig, class_specs
+from seghw.config import (
+    COCO3,
+    CORRECTED,
+    REPORT,
+    SHAPES5,
+    TrainConfig,
+    class_specs,
+    classes_of,
+    dataset_of,
+    family_of,
+)
 from seghw.errors import BadInput
 
 
@@ -88,3 +98,16 @@ def test_what_cannot_be_run_is_quoted(change, message):
     fields = {"dataset": "shapes5", "recipe": "report", "loss": "mse", "learning_rate": 1e-4}
     with pytest.raises(BadInput, match=message):
         TrainConfig(**{**fields, **change})
+
+
+@pytest.mark.parametrize("name", ["own+", "own+cat+cat", "own+a/b", "own+..\\b", "own+a:b", "mine"])
+def test_names_that_are_no_set_of_one_s_own(name):
+    with pytest.raises(BadInput, match="is not one of"):
+        TrainConfig(name, "corrected", "mse", 4e-3)
+
+
+def test_a_set_of_one_s_own_is_called_by_its_classes():
+    assert dataset_of(["pizza", "cat", "bus"]) == "coco3"
+    assert dataset_of(["cat", "pizza"]) == "own+cat+pizza"
+    assert [spec.name for spec in classes_of("own+hot dog")] == ["hot dog"]
+    assert family_of("own+hot dog") == "coco"

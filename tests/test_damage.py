@@ -257,6 +257,15 @@ def test_annotations(tmp_path):
     check()
 
 
+@pytest.mark.parametrize("name", ["", "/"])
+def test_an_image_without_a_file_s_name(tmp_path, name):
+    changed = copy.deepcopy(SMALL)
+    changed["images"][1]["file_name"] = name
+    (tmp_path / "a.json").write_text(json.dumps(changed), encoding="utf-8")
+    with pytest.raises(BadInput, match="image 2 has no file's name"):
+        coco.select(tmp_path / "a.json", ["cat"], 2)
+
+
 def _rasterized(drawn):
     """Which pixels are beyond doubt, and their truth, without pycocotools."""
     if isinstance(drawn, dict):
