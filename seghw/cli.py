@@ -190,7 +190,7 @@ def _train(args: argparse.Namespace) -> None:
     from seghw.data.splits import default_dataset, describe_data, split_real
 
     data = SegmentationSet.load(args.data) if args.data else None
-    own = data and dataset_of([spec.name for spec in data.classes])
+    own = None if data is None else dataset_of([spec.name for spec in data.classes])
     dataset = args.dataset or own or default_dataset("shapes")
     rates = settings_of(args.recipe, args.profile).learning_rates
     coefficient = args.coefficient
@@ -207,7 +207,8 @@ def _train(args: argparse.Namespace) -> None:
         args.epochs,
         augment=args.augment,
     )
-    sets = data and (split_real(data, "train"), split_real(data, "validation"))
+    # Not by truth: a set without images is refused by its split.
+    sets = None if data is None else tuple(split_real(data, s) for s in ("train", "validation"))
     print(f"own set: {args.data}" if args.data else describe_data(config.dataset))
     from seghw.train import train  # loads torch, which what is refused need not wait for
 

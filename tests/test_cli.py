@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from seghw.cli import main
+from seghw.data import shapes
 from seghw.data.dataset import SegmentationSet
 
 
@@ -60,6 +61,12 @@ def test_classes_of_ones_own_are_trained_and_scored(tmp_path, capsys):
     assert "['cat', 'bus']" in other
     assert "['bus', 'cat']" in other
     assert "give its folder with --data" in refused(capsys, "evaluate", str(folder))
+
+
+def test_an_empty_set_is_refused(tmp_path, capsys):
+    shapes.generate(1, 0).subset([]).save(tmp_path / "set")
+    command = ("train", "--loss", "mse", "--profile", "smoke", "--data", str(tmp_path / "set"))
+    assert "too few" in refused(capsys, *command, "--runs", str(tmp_path / "runs"))
 
 
 def test_coco_mini_holds_18_images(coco_mini, tmp_path, capsys):

@@ -15,12 +15,12 @@ from dataclasses import replace
 from itertools import chain
 
 from seghw.claims.ablation import ablation
-from seghw.config import RECIPES, SEEDS, TrainConfig
+from seghw.config import BALANCED, RECIPES, SEEDS, TrainConfig
 from seghw.results import Records
 
 #: Each group: data set, recipe, seeds, and its settings (loss, coefficient, learning rate, the best
-#: of its loss and coefficient over seeds 0 to 2). 120 and 730 under ``report``, 0.1 and 0.76 under
-#: ``corrected`` are the coefficients at which both terms' gradients have the same norm.
+#: of its loss and coefficient over seeds 0 to 2). Beside
+#: the report's coefficients, those of ``config.BALANCED``.
 GROUPS: tuple[tuple[str, str, int, tuple[tuple[str, float | None, float], ...]], ...] = (
     (
         "shapes5",
@@ -30,7 +30,7 @@ GROUPS: tuple[tuple[str, str, int, tuple[tuple[str, float | None, float], ...]],
             ("mse_dice", 40.0, 1e-3),
             ("mse_dice", 60.0, 1e-3),
             ("mse_dice", 20.0, 1e-3),
-            ("mse_dice", 120.0, 1e-3),
+            ("mse_dice", BALANCED["report"]["shapes"], 1e-3),
             ("mse", None, 1e-3),
             ("dice", None, 1e-3),
         ),
@@ -43,8 +43,8 @@ GROUPS: tuple[tuple[str, str, int, tuple[tuple[str, float | None, float], ...]],
             ("mse_dice", 60.0, 1e-3),
             ("mse_dice", 80.0, 1e-4),
             ("mse_dice", 100.0, 1e-3),
-            ("mse_dice", 730.0, 1e-3),
-            ("mse_dice", 730.0, 1e-4),
+            ("mse_dice", BALANCED["report"]["coco"], 1e-3),
+            ("mse_dice", BALANCED["report"]["coco"], 1e-4),
             ("mse", None, 1e-4),
             ("dice", None, 1e-3),
         ),
@@ -54,7 +54,7 @@ GROUPS: tuple[tuple[str, str, int, tuple[tuple[str, float | None, float], ...]],
         "corrected",
         8,
         (
-            *(("mse_dice", c, 4e-3) for c in (0.1, 20.0, 40.0, 60.0)),
+            *(("mse_dice", c, 4e-3) for c in (BALANCED["corrected"]["shapes"], 20.0, 40.0, 60.0)),
             ("mse", None, 4e-3),
             ("dice", None, 4e-3),
         ),
@@ -64,7 +64,7 @@ GROUPS: tuple[tuple[str, str, int, tuple[tuple[str, float | None, float], ...]],
         "corrected",
         8,
         (
-            *(("mse_dice", c, 4e-3) for c in (0.76, 60.0, 80.0, 100.0)),
+            *(("mse_dice", c, 4e-3) for c in (BALANCED["corrected"]["coco"], 60.0, 80.0, 100.0)),
             ("mse", None, 4e-3),
             ("dice", None, 4e-3),
         ),
