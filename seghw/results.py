@@ -82,13 +82,15 @@ class Records:
         other.evaluate, other.test_set = self.evaluate, self.test_set
         return other
 
-    def _runs(self, family: str, recipe: str, loss: str) -> list[Run]:
+    def _runs(
+        self, family: str, recipe: str, loss: str, coefficients: tuple[float, ...] = ()
+    ) -> list[Run]:
         """The grid's runs of a loss on a family's data, ``"shapes"`` or ``"coco"``.
 
-        Runs with another network, another length or other coefficients than the grid's are left
-        aside, and so are those that failed.
+        Runs with another network, another length or other ``coefficients`` than these, by default
+        the report's, are left aside, and so are those that failed.
         """
-        coefficients = (None, *COEFFICIENTS["section3"][family])
+        coefficients = coefficients or (None, *COEFFICIENTS["section3"][family])
         for dataset in dict.fromkeys((default_dataset(family), DRAWN[family])):
             found = select(
                 self.all_runs,

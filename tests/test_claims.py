@@ -334,6 +334,15 @@ def test_the_most_equal_coefficient_is_held_against_the_others(tmp_path):
     assert found.detail == "40, where MSE / its Dice term is 1.2"
 
 
+def test_the_balancing_coefficient_is_held_against_the_best_of_the_report(tmp_path):
+    made = coefficients(tmp_path, {20.0: 0.3, 40.0: 0.5, 60.0: 0.4, 120.0: 0.45})
+    _, found = claim_measurements.most_equal_minus_others(made)
+    assert (found.value, found.detail) == (pytest.approx(-0.05), "120 minus 40")
+    assert not found.decides  # the report did not try it
+    [largest] = claim_measurements.largest_minus_best(made)
+    assert largest.detail == "60 minus 40", "nor is it one of the report's coefficients"
+
+
 def test_a_missing_coefficient_is_not_measured(tmp_path):
     made = coefficients(tmp_path, {20.0: 0.3, 60.0: 0.4})
     with pytest.raises(BadInput, match="coefficient 40"):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seghw.claims.stats import RATIO, Effect, from_seeds
-from seghw.config import COEFFICIENTS, LOSS_NAMES
+from seghw.config import BALANCED, COEFFICIENTS, LOSS_NAMES
 from seghw.errors import BadInput
 from seghw.results import Records
 from seghw.train.runs import Run, best_by_coefficient, best_setting
@@ -163,6 +163,25 @@ def most_equal_minus_others(group: Group) -> Iterator[Effect]:
         paired(scores[equal], mean),
         group.by_coefficient[equal],
         detail=f"{equal:g}, where MSE / its Dice term is {ratios[equal]:.2g}",
+    )
+    yield from _balanced_minus_best(group, scores)
+
+
+def _balanced_minus_best(group: Group, scores: Mapping[float, Mapping]) -> Iterator[Effect]:
+    """The coefficient that balances the gradients, which the report did not try, where it ran."""
+    coefficient = BALANCED[group.recipe][group.family]
+    try:
+        tried = group.records.runs(group.family, group.recipe, "mse_dice", (coefficient,))
+    except BadInput:
+        return
+    ours = _finished(best_setting(tried))
+    best = max(scores, key=lambda c: np.mean(list(scores[c].values())))
+    yield _validation(
+        "coefficient that balances the gradients minus the best of the report's",
+        paired(scores_of(ours), scores[best]),
+        ours,
+        detail=f"{coefficient:g} minus {best:g}",
+        decides=False,
     )
 
 

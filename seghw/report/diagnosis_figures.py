@@ -1,12 +1,16 @@
 """Pictures of what is wrong with the report's set-up, one fault each, and of the speed run."""
 
 import csv
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import product
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from seghw.claims.facts import dice_floor
-from seghw.config import DATA, DRAWN, RECIPES
+from seghw.config import BALANCED, DATA, DRAWN, RECIPES
 from seghw.errors import BadInput
 from seghw.report.plots import (
     BLUE,
@@ -20,7 +24,7 @@ from seghw.report.plots import (
     show,
 )
 from seghw.results import Records
-from seghw.train.runs import best, best_by_coefficient
+from seghw.train.runs import Run, best, best_by_coefficient
 
 
 def dotted_beside_dense(records: Records) -> Drawn:
@@ -95,15 +99,7 @@ def seed_spread(records: Records) -> Drawn:
     figure, axes = new_figure(6, 2.5, 1, 2)
     firsts = []
     for ax, family in zip(axes[0], DRAWN, strict=True):
-        found = best_by_coefficient(records.runs(family, "report", "mse_dice"))
-        scores = {c: {run.config.seed: run.score for run in runs} for c, runs in found.items()}
-        seeds = sorted(set.intersection(*map(set, scores.values())))
-        for seed, color in zip(seeds, (BLUE, RED, INK, *["#999999"] * len(seeds)), strict=False):
-            line = [scores[c][seed] for c in scores]
-            ax.plot(range(len(line)), line, color=color, marker="o", ms=4, label=f"seed {seed}")
-        winners = {seed: max(scores, key=lambda c, s=seed: scores[c][s]) for seed in seeds}
-        firsts.append(", ".join(f"{c:g} (seed {seed})" for seed, c in winners.items()))
-        ax.set_xticks(range(len(scores)), [f"{c:g}" for c in scores])
+        firsts.append(_draw_seeds(ax, records.runs(family, "report", "mse_dice")))
         ax.set(title=SET_NAMES[DRAWN[family]], xlabel="coefficient of the Dice term")
         ax.set_ylabel("validation mean IoU")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
@@ -112,6 +108,41 @@ def seed_spread(records: Records) -> Drawn:
         f"once. Which coefficient comes first depends on the seed: on the left {firsts[0]}; on "
         f"the right {firsts[1]}."
     )
+
+
+def balanced_coefficients(records: Records) -> Drawn:
+    """The report's coefficients beside the one that balances the gradients, both recipes."""
+    figure, axes = new_figure(6.5, 4.6, 2, 2)
+    firsts = []
+    for ax, (recipe, family) in zip(axes.ravel(), product(RECIPES, DRAWN), strict=True):
+        runs, balanced = records.runs(family, recipe, "mse_dice"), BALANCED[recipe][family]
+        with suppress(BadInput):  # not trained, or not yet
+            runs = runs + records.runs(family, recipe, "mse_dice", (balanced,))
+        firsts.append(f"{recipe}, {DRAWN[family]}: {_draw_seeds(ax, runs, bold=balanced)}")
+        ax.set(title=f"{DRAWN[family]}, {recipe}", ylabel="validation mean IoU")
+    for ax in axes[-1]:
+        ax.set_xlabel("coefficient of the Dice term")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure, (
+        "Every coefficient at its best learning rate, seed by seed; beside the report's, where it "
+        "was trained, in bold the one at which the gradients of both terms have the same norm at "
+        f"the output. Which comes first: {'; '.join(firsts)}."
+    )
+
+
+def _draw_seeds(ax: Axes, runs: Sequence[Run], bold: float | None = None) -> str:
+    """One line a seed over the coefficients; returns which coefficient is first for each seed."""
+    found = best_by_coefficient(runs)
+    scores = {c: {run.config.seed: run.score for run in some} for c, some in found.items()}
+    seeds = sorted(set.intersection(*map(set, scores.values())))
+    for seed, color in zip(seeds, (BLUE, RED, INK, *["#999999"] * len(seeds)), strict=False):
+        line = [scores[c][seed] for c in scores]
+        ax.plot(range(len(line)), line, color=color, marker="o", ms=4, label=f"seed {seed}")
+    labels = ax.set_xticks(range(len(scores)), [f"{c:g}" for c in scores])
+    for coefficient, tick in zip(scores, labels, strict=True):
+        tick.label1.set_fontweight("bold" if coefficient == bold else "normal")
+    winners = {seed: max(scores, key=lambda c, s=seed: scores[c][s]) for seed in seeds}
+    return ", ".join(f"{c:g} (seed {seed})" for seed, c in winners.items())
 
 
 def speed_run(records: Records) -> Drawn:
