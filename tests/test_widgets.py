@@ -67,10 +67,10 @@ def test_each_output_has_a_slider_of_its_own_with_its_own_limits():
         "corrected": (np.where(truth, 0.9, 0.1), truth, (0.5, np.inf)),
     }
     explorer = widgets.explore_decision(planes)
-    which, before, _ = explorer.children
+    which, before = explorer.children[0].children
     assert before.value == (25, pytest.approx(50.01))
     which.value = "corrected"
-    _, after, _ = explorer.children
+    _, after = explorer.children[0].children
     assert after is not before
     assert after.value == (0.5, pytest.approx(0.91))
     assert (after.min, after.max) == (0.1, pytest.approx(0.91))

@@ -47,7 +47,8 @@ def use_notebook_style(dpi: int = 80) -> None:
     """``use_style`` for a notebook, after ``%matplotlib inline``: sharp, with words, in few bytes.
 
     A picture has twice the pixels of the place that it takes, for screens of high resolution; its
-    text alternative is ``describe``'s; and 256 colors keep a chapter's file small.
+    text alternative is ``describe``'s; and 256 colors keep a chapter's file small. A cell that is
+    interrupted says so in a line, without a traceback.
 
     Args:
         dpi: pixels per inch on the page.
@@ -56,13 +57,16 @@ def use_notebook_style(dpi: int = 80) -> None:
 
     use_style()
     mpl.rcParams["figure.dpi"] = dpi
-    png = get_ipython().display_formatter.formatters["image/png"]
-    png.for_type(Figure, _notebook_png)
+    shell = get_ipython()
+    shell.display_formatter.formatters["image/png"].for_type(Figure, _notebook_png)
+    shell.set_custom_exc((KeyboardInterrupt,), lambda *_, **__: print("interrupted"))
 
 
 def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, int | str]]:
     drawn, content = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, dpi=2 * figure.dpi, bbox_inches="tight")
+    # Explorers lay their figures out themselves, and are waited for.
+    box = "tight" if figure.get_layout_engine() else None
+    figure.savefig(drawn, dpi=2 * figure.dpi, bbox_inches=box)
     image = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     image.save(content, "png", optimize=True)
     size = {"width": image.width // 2, "height": image.height // 2}

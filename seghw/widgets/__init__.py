@@ -1,6 +1,6 @@
 """Explorers for the notebooks, and the still pictures that they move."""
 
-from seghw.widgets.canvas import PromptCanvas
+from seghw.widgets.canvas import OutputCanvas, PromptCanvas
 from seghw.widgets.explorers import (
     draw_balance,
     draw_decision,
@@ -14,6 +14,7 @@ from seghw.widgets.explorers import (
 )
 
 __all__ = [
+    "OutputCanvas",
     "PromptCanvas",
     "draw_balance",
     "draw_decision",

@@ -1,4 +1,5 @@
-// A picture to prompt a segmenter on. State lives in the kernel: points, box, mask, told.
+// A picture to prompt a segmenter on, or to read a network's outputs from. State lives in the
+// kernel: points, box, mask, told; or planes and values, from which nothing is sent back.
 function render({ model, el }) {
   const side = 384;
   const [width, height] = [model.get("width"), model.get("height")];
@@ -27,11 +28,38 @@ function render({ model, el }) {
   const layer = document.createElement("canvas");
   layer.width = width;
   layer.height = height;
+  const planes = model.get("planes");
+  const bytes = model.get("values");
+  const start = bytes.byteOffset || 0; // the copy is aligned, as floats must be
+  const values = new Float32Array(planes.length ? bytes.buffer.slice(start, start + bytes.byteLength) : 0);
   let cross = [width >> 1, height >> 1];
   let from = null; // where a drag began
   let to = null;
 
+  // Of each plane under a pixel: [name, value, whether the band paints it, color].
+  const read = (x, y) => planes.map(([name, low, high, color], c) => {
+    const value = values[(c * height + y) * width + x];
+    return [name, value, low < value && value < high, color];
+  });
+
+  function describe(x, y) {
+    const told = read(x, y).map(([name, value, painted]) =>
+      `${name} ${value.toFixed(Math.abs(value) < 10 ? 2 : 0)}${painted ? " (painted)" : ""}`);
+    output.textContent = `row ${y}, column ${x}: ${told.join(", ")}`;
+  }
+
+  function paintPlanes() {
+    const pen = layer.getContext("2d");
+    const data = pen.createImageData(width, height);
+    for (let i = 0; i < width * height; i++) {
+      const [, , , color] = read(i % width, Math.floor(i / width)).find((plane) => plane[2]) || [];
+      if (color) data.data.set([...color, 170], 4 * i);
+    }
+    pen.putImageData(data, 0, 0);
+  }
+
   function paintMask() {
+    if (planes.length) return paintPlanes();
     const bits = new Uint8Array(model.get("mask").buffer || []);
     const pen = layer.getContext("2d");
     const data = pen.createImageData(width, height);
@@ -72,10 +100,11 @@ function render({ model, el }) {
       context.lineTo(at(cross[0]), at(cross[1]) + 8);
       context.stroke();
     }
-    output.textContent = model.get("told");
+    if (!planes.length || document.activeElement !== canvas) output.textContent = model.get("told");
   }
 
   function send(change) {
+    if (planes.length) return;
     const asked = { points: [], box: [], everything: false, ...change };
     const same = (name) => JSON.stringify(asked[name]) === JSON.stringify(model.get(name));
     if (Object.keys(asked).every(same)) return;
@@ -102,7 +131,8 @@ function render({ model, el }) {
     from = to = pixel(event);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (from) {
+    if (planes.length) describe(...pixel(event));
+    else if (from) {
       to = pixel(event);
       draw();
     }
@@ -122,6 +152,7 @@ function render({ model, el }) {
     if (step) {
       cross = [Math.max(0, Math.min(width - 1, cross[0] + step[0])), Math.max(0, Math.min(height - 1, cross[1] + step[1]))];
       draw();
+      if (planes.length) describe(...cross);
     } else if (event.key === "Enter") click(...cross, event.shiftKey ? 0 : 1);
     else if (event.key === "Backspace") actions.undo();
     else if (event.key === "Escape") actions.clear();
@@ -133,6 +164,10 @@ function render({ model, el }) {
   for (const button of el.querySelectorAll("button")) button.onclick = actions[button.dataset.do];
   model.on("change:mask", paintMask);
   model.on("change", draw);
+  if (planes.length) {
+    canvas.setAttribute("aria-label", "Picture. Arrow keys move a cross; the line below reads the outputs there.");
+    for (const part of el.querySelectorAll(".seghw-canvas > div, small")) part.hidden = true;
+  }
   image.onload = () => {
     paintMask();
     draw();

@@ -4,7 +4,7 @@ Each explorer is a thin function that ties sliders to a drawing function, which 
 calls by itself, so that nothing is lost where widgets do not render.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,34 @@ if TYPE_CHECKING:
 CELL = 8
 
 
-class Explorer(widgets.VBox):
-    """Controls and the picture that they move."""
+#: Of an explorer's axes. A layout engine would find better ones in as much time as drawing takes.
+MARGINS = {"left": 0.09, "right": 0.98, "bottom": 0.2, "top": 0.88, "wspace": 0.25}
+
+
+class Explorer(widgets.Box):
+    """Controls and the picture that they move, beside each other where there is room."""
+
+    def __init__(self, *children: widgets.Widget) -> None:
+        super().__init__(children, layout={"flex_flow": "row wrap"})
 
     def __repr__(self) -> str:  # what stands where widgets do not render
         return "To be moved in JupyterLab, with a running kernel. A still picture stands above."
+
+
+def _picture(
+    draw: Callable[..., None], size: tuple[float, float], columns: int, **controls: widgets.Widget
+) -> widgets.Widget:
+    """What ``draw`` paints on so many axes for the controls' values, and a word while it does."""
+    word = widgets.HTML("&nbsp;")
+
+    def redraw(**values) -> None:
+        word.value = "<em>drawing ...</em>"
+        _, axes = plt.subplots(1, columns, figsize=size, squeeze=False, gridspec_kw=MARGINS)
+        draw(axes[0], **values)
+        plt.show()
+        word.value = "&nbsp;"
+
+    return widgets.VBox([word, widgets.interactive_output(redraw, controls)])
 
 
 def draw_taps(ax: Axes, picture: np.ndarray, rate: int, row: int, column: int) -> int:
@@ -78,15 +101,12 @@ def explore_dilation(images: Mapping[int, np.ndarray]) -> widgets.Widget:
     rate = widgets.IntSlider(6, 1, 7, description="rate")
     row, column = (widgets.IntSlider(50, 0, 100, description=f"{d} (%)") for d in ("down", "right"))
 
-    def draw(side: int, rate: int, row: int, column: int) -> None:
-        _, ax = plt.subplots(figsize=(4.5, 4.7), layout="constrained")
+    def draw(axes: np.ndarray, side: int, rate: int, row: int, column: int) -> None:
         last = side // CELL - 1
-        draw_taps(ax, images[side], rate, round(last * row / 100), round(last * column / 100))
-        plt.show()
+        draw_taps(axes[0], images[side], rate, round(last * row / 100), round(last * column / 100))
 
     moved = {"side": side, "rate": rate, "row": row, "column": column}
-    picture = widgets.interactive_output(draw, moved)
-    return Explorer([widgets.HBox([widgets.VBox(list(moved.values())), picture])])
+    return Explorer(widgets.VBox(list(moved.values())), _picture(draw, (4.5, 4.7), 1, **moved))
 
 
 def draw_prompt(
@@ -181,13 +201,11 @@ def explore_balance(target: torch.Tensor) -> widgets.Widget:
     coefficient = widgets.IntSlider(60, 0, 300, step=10, description="coefficient")
     strength = widgets.FloatSlider(0.1, min=0, max=2, step=0.05, description="strength")
 
-    def draw(coefficient: int, strength: float) -> None:
-        _, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    def draw(axes: np.ndarray, coefficient: int, strength: float) -> None:
         draw_balance(axes, target, coefficient, strength)
-        plt.show()
 
     moved = {"coefficient": coefficient, "strength": strength}
-    return Explorer([*moved.values(), widgets.interactive_output(draw, moved)])
+    return Explorer(widgets.VBox(list(moved.values())), _picture(draw, (9, 3.2), 2, **moved))
 
 
 def draw_decision(
@@ -216,7 +234,14 @@ def draw_decision(
     show(axes[1], picture, f"{low:.2f} < output < {high:.2f}: IoU {score:.2f}")
     names = ("hit", "false alarm", "missed")
     handles = [Patch(color=c, label=n) for (c, _), n in zip(outcomes, names, strict=True)]
-    axes[1].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3)
+    axes[1].legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.02),
+        ncols=3,
+        handlelength=1,
+        columnspacing=1,
+    )
     return score
 
 
@@ -244,12 +269,11 @@ def explore_decision(
             description="painted",
         )
 
-        def draw(band: tuple[float, float]) -> None:
-            _, axes = plt.subplots(1, 2, figsize=(6.5, 3.6), layout="constrained")
+        def draw(axes: np.ndarray, band: tuple[float, float]) -> None:
             draw_decision(axes, output, truth, band[0], band[1] if band[1] < most else np.inf)
-            plt.show()
 
-        explorer.children = (which, band, widgets.interactive_output(draw, {"band": band}))
+        picture = _picture(draw, (6.5, 3.6), 2, band=band)
+        explorer.children = (widgets.VBox([which, band]), picture)
 
     show_output()
     which.observe(show_output, names="value")
@@ -285,10 +309,7 @@ def explore_runs(runs: Sequence["Run"]) -> widgets.Widget:
         for i, name in ((0, "this run"), (len(by_id) - 1, "beside"))
     )
 
-    def draw(one: "Run", other: "Run") -> None:
-        _, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+    def draw(axes: np.ndarray, one: "Run", other: "Run") -> None:
         draw_runs(axes, [one, other])
-        plt.show()
 
-    picked = {"one": one, "other": other}
-    return Explorer([widgets.HBox([one, other]), widgets.interactive_output(draw, picked)])
+    return Explorer(one, other, _picture(draw, (10, 3), 3, one=one, other=other))

@@ -28,6 +28,21 @@ records = Records()
 data = records.test_set("shapes").subset([2])
 PromptCanvas(records.segmenter, data.images[0], find_objects(data).masks)
 """
+OUTPUTS = """
+import numpy as np
+from seghw.config import COCO3
+from seghw.widgets import OutputCanvas
+output = np.arange(3 * 8 * 12, dtype=np.float32).reshape(3, 8, 12) - 0.5
+OutputCanvas(np.zeros((3, 8, 12), np.uint8), output, COCO3)
+"""
+LONG = """
+%matplotlib inline
+import time
+from seghw.report.plots import use_notebook_style
+use_notebook_style()
+print("begun", flush=True)
+time.sleep(100)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +59,14 @@ def browser():
 
 @pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory):
-    """The address of a JupyterLab that serves copies of the chapters, and ``canvas.ipynb``."""
+    """The address of a JupyterLab that serves copies of the chapters and three small notebooks."""
     folder = tmp_path_factory.mktemp("lab")
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(path, folder)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CANVAS)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, folder / "canvas.ipynb")
+    for name, source in (("canvas", CANVAS), ("outputs", OUTPUTS), ("long", LONG)):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, folder / f"{name}.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -85,3 +101,8 @@ def open_notebook(browser, address, name, **look):
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
     page.get_by_text("| Idle").wait_for(timeout=60_000)
     return page, said
+
+
+def run_first_cell(page):
+    page.locator(".jp-Notebook .jp-Cell").first.click()
+    page.keyboard.press("Control+Enter")

@@ -5,14 +5,13 @@ import time
 
 import numpy as np
 import pytest
-from conftest import open_notebook
+from conftest import open_notebook, run_first_cell
 
 
 @pytest.fixture(scope="module")
 def page(lab, browser):
     page, _ = open_notebook(browser, lab, "canvas.ipynb")
-    page.locator(".jp-Notebook .jp-Cell").first.click()
-    page.keyboard.press("Control+Enter")
+    run_first_cell(page)
     page.locator(".seghw-canvas canvas").wait_for(timeout=90_000)
     yield page
     page.close()
@@ -102,3 +101,31 @@ def test_answers_come_at_once(page, center, record_property):
     record_property("p95_s", ninety_five)
     print(f"from mouse to mask: median {np.median(times):.3f} s, 95 % within {ninety_five:.3f} s")
     assert ninety_five < 2
+
+
+def test_outputs_are_read_under_the_pointer_and_under_the_cross(lab, browser):
+    """Plane c holds 96 c + 12 row + column - 0.5; pizza is painted within (25, 85)."""
+    page, _ = open_notebook(browser, lab, "outputs.ipynb")
+    run_first_cell(page)
+    canvas = page.locator(".seghw-canvas canvas")
+    canvas.wait_for(timeout=90_000)
+    frame = canvas.bounding_box()
+    canvas.hover(position={"x": 2.5 * frame["width"] / 12, "y": 3.5 * frame["height"] / 8})
+    assert told(page, "row 3") == "row 3, column 2: pizza 38 (painted), cat 134 (painted), bus 230"
+    canvas.focus()
+    canvas.press("ArrowUp")  # from the middle, row 4, column 6
+    assert told(page, "row 3, column 6").endswith("pizza 42 (painted), cat 138, bus 234")
+    canvas.click()
+    assert page.get_by_role("button", name="Undo").count() == 0, "nothing can be clicked here"
+    page.close()
+
+
+def test_interrupting_a_long_cell_gives_one_line(lab, browser):
+    page, _ = open_notebook(browser, lab, "long.ipynb")
+    run_first_cell(page)
+    outputs = page.locator(".jp-OutputArea-output")
+    outputs.filter(has_text="begun").wait_for(timeout=60_000)
+    page.evaluate("window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
+    outputs.filter(has_text="interrupted").wait_for(timeout=10_000)
+    assert outputs.all_inner_texts()[-1].strip().splitlines() == ["begun", "interrupted"]
+    page.close()

@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 from conftest import open_notebook
 
@@ -45,21 +46,21 @@ def test_every_cell_runs_and_every_widget_is_there(chapter):
     errors = [o["text"] for o in outputs if o.get("name") == "stderr"]
     assert errors == []
     if name in WIDGETS:
-        show(page, cells)
+        show(page, name)
         page.locator(WIDGETS[name]).first.wait_for(timeout=30_000)
     assert page.get_by_text("Error displaying widget").count() == 0
     ours = [text for kind, text in said if kind == "error" and "seghw" in text]
     assert ours == []
 
 
-def show(page, cells):
+def show(page, name):
     """Scroll to the cell with the widget; JupyterLab draws only what is in sight."""
-    view = "application/vnd.jupyter.widget-view+json"
-    [place, *_] = [
+    word = "Canvas(" if "canvas" in WIDGETS[name] else "widgets.explore"
+    cells = page.evaluate(f"{NOTEBOOK}.content.model.toJSON().cells")
+    [place] = [
         k
         for k, cell in enumerate(cells)
-        if any(view in o.get("data", {}) for o in cell.get("outputs", ()))
-        and "explore" in "".join(cell["source"]) + "explore" * ("Canvas" in "".join(cell["source"]))
+        if cell["cell_type"] == "code" and word in "".join(cell["source"])
     ]
     page.evaluate(f"{NOTEBOOK}.content.scrollToItem({place}, 'center')")
 
@@ -70,7 +71,7 @@ def test_an_explorer_answers_with_a_new_picture(chapter, forth, record_property)
     kind = WIDGETS.get(name, "")
     if not kind.startswith(".widget"):
         pytest.skip(f"{name} has no explorer of this kind")
-    show(page, page.evaluate(f"{NOTEBOOK}.content.model.toJSON().cells"))
+    show(page, name)
     control, picture = page.locator(kind).first, page.locator(".jupyter-widgets img").first
     picture.wait_for(timeout=30_000)
     before = picture.get_attribute("src")
@@ -92,3 +93,49 @@ def test_an_explorer_answers_with_a_new_picture(chapter, forth, record_property)
     print(f"{name}: {seconds:.3f} s from the input to the picture")
     assert kind != ".widget-slider" or control.inner_text() != value
     assert seconds < 5
+
+
+FIRST_SIGN = """
+window.seghwSign = 0;
+const note = () => { window.seghwSign ||= performance.now(); };
+for (const word of document.querySelectorAll(".widget-html-content"))
+  new MutationObserver(note).observe(word, { childList: true, characterData: true, subtree: true });
+"""
+
+
+def test_a_slider_answers_at_once_or_says_that_it_draws(chapter, record_property):
+    """From the key to the first sign, 20 times: printed; the limit is for a busy machine."""
+    name, page, _ = chapter
+    if WIDGETS.get(name) != ".widget-slider":
+        pytest.skip(f"{name} has no slider")
+    show(page, name)
+    page.locator(".widget-slider .noUi-handle").first.focus()
+    page.evaluate(FIRST_SIGN)
+    times = []
+    for turn in range(20):
+        start = page.evaluate("(window.seghwSign = 0, performance.now())")
+        page.keyboard.press("ArrowLeft" if turn % 2 else "ArrowRight")
+        page.wait_for_function("window.seghwSign", timeout=20_000)
+        times.append(page.evaluate("window.seghwSign") - start)
+        page.wait_for_timeout(400)  # until the picture is there
+    middle, most = np.quantile(times, (0.5, 0.95))
+    record_property("p95_ms", most)
+    print(f"{name}: first sign after {middle:.0f} ms, 95 % within {most:.0f} ms")
+    assert most < 2000
+
+
+def test_a_narrow_dark_window_keeps_controls_and_picture_apart(chapter):
+    """800 pixels with the side bar open; pictures keep their white ground in the dark theme."""
+    name, page, _ = chapter
+    if not WIDGETS.get(name, "").startswith(".widget"):
+        pytest.skip(f"{name} has no explorer of this kind")
+    theme = "commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
+    page.evaluate(f"window.jupyterapp.{theme}")
+    page.set_viewport_size({"width": 800, "height": 900})
+    show(page, name)
+    control, picture = page.locator(WIDGETS[name]).first, page.locator(".jupyter-widgets img").first
+    picture.wait_for(timeout=30_000)
+    a, b = control.bounding_box(), picture.bounding_box()
+    beside = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
+    assert beside or a["y"] + a["height"] <= b["y"] or b["y"] + b["height"] <= a["y"]
+    page.set_viewport_size({"width": 1200, "height": 900})
