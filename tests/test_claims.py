@@ -41,6 +41,7 @@ from seghw.claims.stats import (
     from_images,
     from_seeds,
     hull,
+    seeds_to_decide,
     sentence_verdict,
     t_interval,
     verdict,
@@ -128,6 +129,25 @@ def test_values_alike_make_no_difference_and_their_joint_interval_is_bonferronis
     assert verdict(found, ABOVE_0) == NO_DIFFERENCE
     wanted = stats.t.interval(1 - 0.05 / 4, 3, loc=np.mean(values), scale=stats.sem(values))
     assert found.joint == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ((0.0, 0.02), 11),  # deviation 0.01414; at 10 seeds 2.262 x 0.01414 / sqrt 10 = 0.0101
+        ((0.001, 0.002, 0.003), 2),  # deviation 0.001: 12.71 x 0.001 / sqrt 2 = 0.0090
+    ],
+)
+def test_seeds_to_decide(values, wanted):
+    found = seeds_to_decide(from_seeds("test", "IoU", values))
+    deviation = np.std(values, ddof=1)
+    halves = {n: stats.t.ppf(0.975, n - 1) * deviation / math.sqrt(n) for n in range(2, 50)}
+    assert found == wanted == min(n for n, half in halves.items() if half < 0.01)
+
+
+def test_no_number_of_seeds_decides_what_has_no_margin_or_one_seed():
+    assert seeds_to_decide(from_seeds("test", "cells", (1.0, 2.0))) is None
+    assert seeds_to_decide(from_seeds("test", "IoU", (1.0,))) is None
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,24 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean - half, mean + half)
 
 
+def seeds_to_decide(effect: Effect) -> int | None:
+    """Seeds after which half of the t interval is below the margin, at the spread seen so far.
+
+    Args:
+        effect: of ``from_seeds``, a difference; of ``from_images`` the choice of images adds to it.
+
+    Returns:
+        From 2 up; None where the spread is not known or the unit has no margin.
+    """
+    if effect.seeds < 2 or effect.exact or effect.unit == RATIO or effect.unit not in MARGINS:
+        return None
+    half = (effect.high - effect.low) / 2
+    deviation = half * np.sqrt(effect.seeds) / stdtrit(effect.seeds - 1, (1 + LEVEL) / 2)
+    seeds = np.arange(2, 10_000)
+    halves = stdtrit(seeds - 1, (1 + LEVEL) / 2) * deviation / np.sqrt(seeds)
+    return int(seeds[np.argmax(halves < MARGINS[effect.unit])])
+
+
 def hull(*intervals: Interval) -> Interval:
     """The smallest interval that holds all; ends that are NaN are left out."""
     known = [interval for interval in intervals if not np.isnan(interval).any()]
