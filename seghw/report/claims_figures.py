@@ -132,10 +132,10 @@ def _panel(ax: Axes, unit: str, lines: Sequence[Line], datasets: Sequence[str]) 
         _draw_line(ax, y, line.results, datasets)
         if line.verdict:
             color = "#777777" if line.verdict.startswith(UNDECIDED) else "black"
-            style = {"va": "center", "fontsize": 7, "color": color}
+            style = {"va": "center", "fontsize": 8, "color": color}
             ax.text(1.01, y, line.verdict, transform=ax.get_yaxis_transform(), **style)
     labels = ["\n".join(textwrap.wrap(line.label, 46, break_on_hyphens=False)) for line in lines]
-    ax.set_yticks(range(len(lines)), labels, fontsize=7.5)
+    ax.set_yticks(range(len(lines)), labels, fontsize=8)
     ax.tick_params(axis="y", length=0)
     ax.grid(False, axis="y")
 
@@ -170,7 +170,7 @@ def _draw_line(ax: Axes, y: float, results: Sequence[Result], datasets: Sequence
         ax.hlines(place, effect.low, effect.high, color=color, lw=1.3, zorder=2)
         ax.plot(effect.value, place, ls="", zorder=3, **_marker(result.verdict, color))
     if not measured:
-        style = {"ha": "center", "va": "center", "fontsize": 7, "bbox": {"fc": "white", "lw": 0}}
+        style = {"ha": "center", "va": "center", "fontsize": 8, "bbox": {"fc": "white", "lw": 0}}
         ax.text(0.5, y, "not measured", transform=ax.get_yaxis_transform(), **style)
 
 

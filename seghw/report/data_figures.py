@@ -91,7 +91,7 @@ def _objects(ax: Axes, data: SegmentationSet) -> None:
     counts = np.bincount([len(boxes) for boxes in data.boxes])
     most = max(5, len(counts) - 1)
     bars = ax.bar(range(len(counts)), counts, color=INK, width=0.7)
-    ax.bar_label(bars, [f"{n:,}" if n else "" for n in counts], padding=1, fontsize=7.5)
+    ax.bar_label(bars, [f"{n:,}" if n else "" for n in counts], padding=1, fontsize=8)
     ax.set(xlim=(-0.6, most + 0.6), xticks=range(most + 1), ylabel="images")
     ax.margins(y=0.12)
     ax.grid(axis="x", visible=False)
@@ -123,7 +123,7 @@ def _frequencies(ax: Axes, data: SegmentationSet) -> None:
     colors = [np.array(spec.color) / 255 for spec in data.classes]
     ax.barh(range(len(present)), 1.0, color="0.92", height=0.6)
     bars = ax.barh(range(len(present)), present, color=colors, height=0.6)
-    ax.bar_label(bars, [f"{n:,} objects" for n in objects], padding=3, fontsize=7.5)
+    ax.bar_label(bars, [f"{n:,} objects" for n in objects], padding=3, fontsize=8)
     ax.set_xlim(0, 1)
     _class_axis(ax, data)
 

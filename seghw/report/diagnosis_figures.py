@@ -63,7 +63,7 @@ def dice_floors(records: Records) -> Drawn:
     ax.set(xlabel="share of the image that the class covers", ylabel="least Dice loss")
     ax.set(xlim=(0, 1), ylim=(-0.03, 1))
     ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.legend(loc=(0.36, 0.1), fontsize=7)
+    ax.legend(loc=(0.36, 0.1), fontsize=8)
     return figure, (
         "The least value of the report's Dice loss for one class of one image. Without the factor "
         "2 of the Dice coefficient a perfect mask scores one half. A network that paints every "

@@ -210,8 +210,8 @@ def parse_numbers(text: str) -> list[int]:
 
 def _save(figure: Figure, caption: str, path: Path) -> None:
     """Write the figure with its caption below it; no date or version, so bytes repeat."""
-    width = int(figure.get_figwidth() * 17)
-    figure.supxlabel("\n".join(textwrap.wrap(caption, width)), x=0.01, ha="left", fontsize=7.5)
+    width = int(figure.get_figwidth() * 16)
+    figure.supxlabel("\n".join(textwrap.wrap(caption, width)), x=0.01, ha="left", fontsize=8)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
 

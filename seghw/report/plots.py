@@ -56,7 +56,8 @@ def use_notebook_style(dpi: int = 80) -> None:
     from IPython import get_ipython
 
     use_style()
-    mpl.rcParams["figure.dpi"] = dpi
+    points = STYLE["font.size"] * 96 / dpi  # on a page 96 pixels are an inch
+    mpl.rcParams.update({"figure.dpi": dpi, "font.size": points, "axes.titlesize": points})
     shell = get_ipython()
     shell.display_formatter.formatters["image/png"].for_type(Figure, _notebook_png)
     shell.set_custom_exc((KeyboardInterrupt,), lambda *_, **__: print("interrupted"))
@@ -258,7 +259,8 @@ def coefficient_curves(runs: Mapping[float, Sequence[Run]], shown: float) -> Fig
         if column is not None:
             ax.set(title=title, xlabel="iteration")
     _finish_score(axes[0, 2])
-    axes[0, 0].legend(title="coefficient, learning rate")
+    named = {"title": "coefficient, learning rate", "loc": "outside right center"}
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), **named)
     return figure
 
 
@@ -277,10 +279,11 @@ def _draw_terms(ax: Axes, run: Run) -> None:
     ax.plot(history["iteration"], history["mse"], color=RED, label="MSE")
     weighted = coefficient * history["dice"]
     ax.plot(history["iteration"], weighted, color=GREEN, label=f"{coefficient:g} x Dice")
-    ax.set(title="its two terms", xlabel="iteration", yscale="log")
+    ax.set(xlabel="iteration", yscale="log")
     for formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
         formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # 600, not 6 x 10^2
-    ax.legend()
+    # In the title's place, where it hides no curve.
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 0.97), ncols=2, columnspacing=1)
 
 
 def _draw_score(ax: Axes, run: Run, siblings: Sequence[Run]) -> None:

@@ -87,7 +87,7 @@ def draw_taps(ax: Axes, picture: np.ndarray, rate: int, row: int, column: int) -
     # Room for the taps of any rate, so that the picture keeps its scale under a slider.
     margin = 7
     ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
-    ax.set_title(f"rate {rate}, map {height} x {width}: {inside} of 9 taps inside")
+    ax.set_title(f"rate {rate}, map {height} x {width}:\n{inside} of 9 taps inside")
     return inside
 
 
@@ -288,7 +288,7 @@ def draw_runs(axes: Sequence[Axes], runs: Sequence["Run"]) -> None:
         runs: the same run may come twice.
     """
     for run, color, style in zip(runs, (BLUE, RED, GREEN), ("-", "--", ":"), strict=False):
-        label = f"{run.config.recipe}, {loss_name(run)}, {run.config.learning_rate:g}"
+        label = f"{run.config.recipe}, {run.config.learning_rate:g}:\n{loss_name(run)}"
         for ax, column in zip(axes[:2], ("mse", "dice"), strict=True):
             ax.plot(run.history["iteration"], run.history[column], style, color=color, label=label)
         epochs = run.record["epochs"]
@@ -297,7 +297,7 @@ def draw_runs(axes: Sequence[Axes], runs: Sequence["Run"]) -> None:
     axes[0].set(title="MSE term", xlabel="iteration", yscale="log")
     axes[1].set(title="Dice term", xlabel="iteration", yscale="log")
     axes[2].set(title="validation mean IoU", xlabel="epoch", ylim=(0, 1))
-    axes[0].legend(fontsize=7)
+    axes[0].legend()
 
 
 def explore_runs(runs: Sequence["Run"]) -> widgets.Widget:
