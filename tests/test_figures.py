@@ -117,9 +117,8 @@ def test_overlay_leaves_the_unmasked_grey():
 
 def test_a_notebook_s_pictures_are_sharp_and_have_words(monkeypatch):
     formatter = DisplayFormatter()
-    monkeypatch.setattr(
-        IPython, "get_ipython", lambda: SimpleNamespace(display_formatter=formatter)
-    )
+    shell = SimpleNamespace(display_formatter=formatter, set_custom_exc=lambda *_: None)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
     with mpl.rc_context():
         use_notebook_style(dpi=50)
         figure = Figure(figsize=(4, 2))
