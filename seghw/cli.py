@@ -173,7 +173,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="a set of your own, split 70/15/15")
     parser.add_argument("--recipe", choices=RECIPES, default="corrected")
     parser.add_argument(
-        "--loss", choices=LOSS_NAMES, help="default: mse_dice, whose terms pull alike"
+        "--loss", choices=LOSS_NAMES, help="default: mse_dice, gradients of equal norm"
     )
     parser.add_argument("--coefficient", type=float, help="weight of the Dice term in mse_dice")
     parser.add_argument("--learning-rate", type=float, help="default: the recipe's middle one")

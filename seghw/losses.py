@@ -136,11 +136,11 @@ def combined_loss(
 
 
 class GradientBalance(NamedTuple):
-    """How hard each term pulls on the network's output."""
+    """The norms of both terms' gradients at the network's output."""
 
     mse: float  # Euclidean norm of the MSE's gradient with respect to pred
     dice: float  # the same for the Dice term
-    ratio: float  # mse / dice: the coefficient at which both pull equally hard
+    ratio: float  # mse / dice: the coefficient at which both norms are equal
 
 
 def gradient_balance(

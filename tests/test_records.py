@@ -78,6 +78,6 @@ def test_a_committed_run_can_be_repeated(tmp_path):
     means = np.mean([[float(term) for term in terms] for terms, _ in steps], axis=0)
     for column, mean in zip(("loss", "mse", "dice"), means, strict=True):
         assert mean == pytest.approx(committed[column][0], rel=0.02)
-    pulls = steps[-1][1]
-    assert pulls.mse == pytest.approx(committed["mse_gradient"][0], rel=0.1)
-    assert pulls.dice == pytest.approx(committed["dice_gradient"][0], rel=0.1)
+    norms = steps[-1][1]
+    assert norms.mse == pytest.approx(committed["mse_gradient"][0], rel=0.1)
+    assert norms.dice == pytest.approx(committed["dice_gradient"][0], rel=0.1)

@@ -165,9 +165,9 @@ def dice(f, seed):
     yield _close(two, f(*pair)), "a mean, not a sum: twice the images, the same loss"
     absent = pred[1:, 2:].clone().requires_grad_(True)
     value = f(absent, target[1:, 2:])
-    pull = torch.autograd.grad(value, absent)[0] if value.requires_grad else torch.zeros(1)
+    slope = torch.autograd.grad(value, absent)[0] if value.requires_grad else torch.zeros(1)
     yield (
-        bool((pull > 0).any()),
+        bool((slope > 0).any()),
         "the absent class has no gradient: painting it must cost",
     )
     wanted = losses.dice_loss(absent, target[1:, 2:])

@@ -227,13 +227,13 @@ class Training:
         window: list[LossTerms] = []
         for iteration, indices in enumerate(chosen, start=epoch * self.batches_an_epoch + 1):
             logged = iteration % log_every == 0 or iteration == (epoch + 1) * self.batches_an_epoch
-            terms, pulls = self.step(indices, iteration, measure_gradients=logged)
+            terms, norms = self.step(indices, iteration, measure_gradients=logged)
             window.append(terms)
             if logged:
                 terms = torch.stack([torch.stack(terms) for terms in window]).cpu()
                 window.clear()
                 means = terms.mean(0).tolist()
-                self.history.append((iteration, *means, pulls.mse, pulls.dice))
+                self.history.append((iteration, *means, norms.mse, norms.dice))
                 bar.set_postfix(loss=f"{means[0]:.4g}", refresh=False)
                 if self.watch:
                     self.watch(self)
@@ -262,13 +262,13 @@ class Training:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             output = self.model(x).float()
         terms = self._loss(output, target)
-        pulls = gradient_balance(output, target, self.dice) if measure_gradients else None
+        norms = gradient_balance(output, target, self.dice) if measure_gradients else None
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(iteration) * group.get("times", 1)
         self.optimizer.zero_grad()
         terms.total.backward()
         self.optimizer.step()
-        return LossTerms(*(term.detach() for term in terms)), pulls
+        return LossTerms(*(term.detach() for term in terms)), norms
 
     def _batch(self, indices: np.ndarray, iteration: int) -> tuple[np.ndarray, np.ndarray]:
         if not self.config.augment:

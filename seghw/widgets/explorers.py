@@ -156,7 +156,7 @@ def draw_balance(axes: np.ndarray, target: torch.Tensor, coefficient: float, str
     """How the MSE and coefficient x the report's Dice compare for a prediction strength x target.
 
     Args:
-        axes: two axes: the terms over the strength, and both terms' values and pulls at one.
+        axes: two axes: the terms over the strength, and both terms' values and gradients at one.
         target: (N, C, H, W) in the report's coding.
         coefficient: weight of the Dice term.
         strength: 0 is an empty prediction, 1 a perfect one.
@@ -178,16 +178,16 @@ def draw_balance(axes: np.ndarray, target: torch.Tensor, coefficient: float, str
     axes[0].legend()
 
     balance = gradient_balance(strength * target, target)
-    pulls = (balance.mse, coefficient * balance.dice)
+    norms = (balance.mse, coefficient * balance.dice)
     now = combined_loss(strength * target, target, dice=report_dice_loss)
     values = (now.mse.item(), coefficient * now.dice.item())
-    shares_of = [np.array(pair) / max(sum(pair), 1e-12) for pair in (values, pulls)]
+    shares_of = [np.array(pair) / max(sum(pair), 1e-12) for pair in (values, norms)]
     mse, dice = np.array(shares_of).T
     axes[1].barh(["value", "gradient"], mse, color=BLUE)
     axes[1].barh(["value", "gradient"], dice, left=mse, color=RED)
     axes[1].set(xlim=(0, 1), xlabel="share of the sum")
     axes[1].set_title(
-        f"at strength {strength:g}: MSE {mse[0]:.0%} of the value, {mse[1]:.0%} of the pull"
+        f"at strength {strength:g}: MSE {mse[0]:.0%} of the value, {mse[1]:.0%} of the gradient"
     )
     return balance
 
