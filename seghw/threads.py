@@ -1,4 +1,4 @@
-"""How many threads a network computes on."""
+"""How many threads a network computes on; who sets ``OMP_NUM_THREADS`` has decided already."""
 
 import os
 from collections.abc import Iterator
@@ -12,16 +12,30 @@ from torch import nn
 SMALL = 1_000_000  # parameters
 
 
+def available_cores() -> int:
+    """Cores that this process may use, which a container or ``taskset`` may limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_threads(number: int) -> None:
+    """Compute on so many threads from now on, unless ``OMP_NUM_THREADS`` is set."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(number)
+
+
 @contextmanager
-def threads_for(model: nn.Module) -> Iterator[None]:
+def threads_for(model: nn.Module, *, every_core: bool = False) -> Iterator[None]:
     """A block in which a small network computes on one thread; afterwards it is as before.
 
-    Who sets ``OMP_NUM_THREADS`` has decided already, and is left alone.
+    Args:
+        model: small if it has fewer than ``SMALL`` parameters.
+        every_core: take them all, for who watches and has nothing else to do.
     """
     before = torch.get_num_threads()
-    small = sum(p.numel() for p in model.parameters()) < SMALL
-    if small and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    if every_core:
+        use_threads(available_cores())
+    elif sum(p.numel() for p in model.parameters()) < SMALL:
+        use_threads(1)
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from seghw.config import CORRECTED, REPORT, SHAPES5, TrainConfig
 from seghw.data import shapes
 from seghw.evaluate import outputs, predict
 from seghw.results import evaluate_run
+from seghw.threads import available_cores, threads_for
 from seghw.train import build_network
 
 
@@ -104,6 +105,21 @@ def test_a_small_network_computes_on_one_thread(parameters, users, expected, dat
     try:
         list(outputs(model, data.images[:2], CORRECTED, "shapes5"))
         assert model.seen == [expected]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("users", "expected"), [(None, available_cores()), ("3", 3)])
+def test_who_watches_gets_every_core_unless_the_user_has_decided(users, expected, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if users:
+        monkeypatch.setenv("OMP_NUM_THREADS", users)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with threads_for(torch.nn.Linear(2, 2), every_core=True):
+            assert torch.get_num_threads() == expected
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

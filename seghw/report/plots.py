@@ -14,6 +14,7 @@ from PIL import Image
 
 from seghw.config import LOSS_NAMES, ClassSpec
 from seghw.data.dataset import SegmentationSet
+from seghw.threads import use_threads
 from seghw.train.runs import Run
 
 STYLE = {
@@ -48,7 +49,8 @@ def use_notebook_style(dpi: int = 80) -> None:
 
     A picture has twice the pixels of the place that it takes, for screens of high resolution; its
     text alternative is ``describe``'s; and 256 colors keep a chapter's file small. A cell that is
-    interrupted says so in a line, without a traceback.
+    interrupted says so in a line, without a traceback. The networks on the pages are small, and
+    two notebooks at once must not wait for each other's threads: one is enough.
 
     Args:
         dpi: pixels per inch on the page.
@@ -56,6 +58,7 @@ def use_notebook_style(dpi: int = 80) -> None:
     from IPython import get_ipython
 
     use_style()
+    use_threads(1)
     points = STYLE["font.size"] * 96 / dpi  # on a page 96 pixels are an inch
     mpl.rcParams.update({"figure.dpi": dpi, "font.size": points, "axes.titlesize": points})
     shell = get_ipython()

@@ -21,7 +21,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import Timeout
 from tqdm.auto import tqdm
 
@@ -36,6 +35,7 @@ from seghw.config import (
     settings_of,
 )
 from seghw.errors import BadInput, reason
+from seghw.threads import available_cores, use_threads
 from seghw.train.runs import Run, load_run, run_folder
 from seghw.train.trainer import record_failure, train_or_read
 
@@ -194,11 +194,6 @@ def outcome_table(outcomes: Sequence[Outcome]) -> str:
 # -- where runs are computed ----------------------------------------------------------------
 
 
-def available_cores() -> int:
-    """Cores that this process may use, which a container or ``taskset`` may limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class LocalProcesses(Executor):
     """Worker processes that share the cores evenly; one that dies takes only its own call along.
 
@@ -249,8 +244,7 @@ class LocalProcesses(Executor):
 
 
 def _start_worker(threads: int) -> None:
-    if "OMP_NUM_THREADS" not in os.environ:  # else the user has decided
-        torch.set_num_threads(threads)
+    use_threads(threads)
     # Ctrl-C reaches every process of the terminal; the workers then end at once and in silence. A
     # bar's lock between processes would be left behind, and multiprocessing would complain.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

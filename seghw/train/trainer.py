@@ -6,7 +6,7 @@ import pickle
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +200,7 @@ class Training:
             unit="batch",
             disable=not progress,
         )
-        # Who watches a run lets it have every core; another small one takes a single thread.
-        watched = self.config.profile == "live"
-        with bar, nullcontext() if watched else threads_for(self.model):
+        with bar, threads_for(self.model, every_core=self.config.profile == "live"):
             while len(self.epochs) < self.config.planned_epochs:
                 start = time.perf_counter()
                 error = self._epoch(bar)
