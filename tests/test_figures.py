@@ -9,6 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
+from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -130,3 +131,17 @@ def test_a_notebook_s_pictures_are_sharp_and_have_words(monkeypatch):
     assert image.width == pytest.approx(2 * 50 * 4, abs=30)
     assert (about["width"], about["height"]) == (image.width // 2, image.height // 2)
     assert about["alt"] == "a title (loss against step): line from 4 to 2"
+
+
+def test_an_interrupt_is_one_line_and_a_missing_name_says_what_to_run(monkeypatch, capsys):
+    shell = InteractiveShell()
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    with mpl.rc_context():
+        use_notebook_style()
+    capsys.readouterr()
+    shell.run_cell("raise KeyboardInterrupt")
+    assert capsys.readouterr().out.strip().splitlines()[-1] == "interrupted"
+    shell.run_cell("records")
+    told = capsys.readouterr().out
+    assert "name 'records' is not defined" in told
+    assert told.rstrip().endswith("Run All Above Selected Cell.")

@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -49,8 +50,8 @@ def use_notebook_style(dpi: int = 80) -> None:
 
     A picture has twice the pixels of the place that it takes, for screens of high resolution; its
     text alternative is ``describe``'s; and 256 colors keep a chapter's file small. A cell that is
-    interrupted says so in a line, without a traceback. The networks on the pages are small, and
-    two notebooks at once must not wait for each other's threads: one is enough.
+    interrupted says so in a line, one that lacks a name says what to run. And one thread computes:
+    the networks on the pages are small, and two notebooks at once must not wait for each other.
 
     Args:
         dpi: pixels per inch on the page.
@@ -63,7 +64,14 @@ def use_notebook_style(dpi: int = 80) -> None:
     mpl.rcParams.update({"figure.dpi": dpi, "font.size": points, "axes.titlesize": points})
     shell = get_ipython()
     shell.display_formatter.formatters["image/png"].for_type(Figure, _notebook_png)
-    shell.set_custom_exc((KeyboardInterrupt,), lambda *_, **__: print("interrupted"))
+    shell.set_custom_exc((KeyboardInterrupt, NameError), _explain)
+
+
+def _explain(shell: Any, kind: type, error: BaseException, trace: Any, tb_offset: Any = None):
+    if kind is KeyboardInterrupt:
+        return print("interrupted")
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    print("If a cell above has not run yet: Run > Run All Above Selected Cell.")
 
 
 def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, int | str]]:
