@@ -35,6 +35,7 @@ function render({ model, el }) {
   let cross = [width >> 1, height >> 1];
   let from = null; // where a drag began
   let to = null;
+  let asked = 0; // when the kernel was asked for what it has not answered yet
 
   // Of each plane under a pixel: [name, value, whether the band paints it, color].
   const read = (x, y) => planes.map(([name, low, high, color], c) => {
@@ -82,6 +83,9 @@ function render({ model, el }) {
         Math.max(box[0], box[2]), Math.max(box[1], box[3])];
       context.strokeStyle = "#d55e00";
       context.strokeRect(x0 * scale, y0 * scale, (x1 - x0 + 1) * scale, (y1 - y0 + 1) * scale);
+      context.fillStyle = "#d55e00"; // handles at the corners
+      for (const x of [x0, x1 + 1])
+        for (const y of [y0, y1 + 1]) context.fillRect(x * scale - 4, y * scale - 4, 8, 8);
     }
     for (const [x, y, label] of model.get("points")) {
       context.fillStyle = label ? "#009e73" : "#d55e00";
@@ -100,16 +104,18 @@ function render({ model, el }) {
       context.lineTo(at(cross[0]), at(cross[1]) + 8);
       context.stroke();
     }
-    if (!planes.length || document.activeElement !== canvas) output.textContent = model.get("told");
+    if (planes.length && document.activeElement === canvas) return;
+    const seconds = Math.floor((Date.now() - asked) / 1000);
+    output.textContent = asked ? `working ... ${seconds ? `${seconds} s` : ""}` : model.get("told");
   }
 
   function send(change) {
     if (planes.length) return;
-    const asked = { points: [], box: [], everything: false, ...change };
-    const same = (name) => JSON.stringify(asked[name]) === JSON.stringify(model.get(name));
-    if (Object.keys(asked).every(same)) return;
-    for (const [name, value] of Object.entries(asked)) model.set(name, value);
-    output.textContent = "working ...";
+    const wanted = { points: [], box: [], everything: false, ...change };
+    const same = (name) => JSON.stringify(wanted[name]) === JSON.stringify(model.get(name));
+    if (Object.keys(wanted).every(same)) return;
+    asked = Date.now();
+    for (const [name, value] of Object.entries(wanted)) model.set(name, value);
     model.save_changes();
   }
   const click = (x, y, label) => send({ points: [...model.get("points"), [x, y, label]] });
@@ -125,10 +131,20 @@ function render({ model, el }) {
       inside(((event.clientY - frame.top) / frame.height) * height, height)];
   };
 
+  // The corner opposite to the one of the box that is under the pointer, if any.
+  const grabbed = (event) => {
+    const [[x, y], box, near] = [pixel(event), model.get("box"), 6 / scale];
+    if (!box.length) return null;
+    const column = [0, 2].find((k) => Math.abs(box[k] - x) <= near);
+    const row = [1, 3].find((k) => Math.abs(box[k] - y) <= near);
+    return column === undefined || row === undefined ? null : [box[2 - column], box[4 - row]];
+  };
+
   canvas.addEventListener("pointerdown", (event) => {
     canvas.focus();
     canvas.setPointerCapture(event.pointerId);
-    from = to = pixel(event);
+    from = grabbed(event) || pixel(event);
+    to = pixel(event);
   });
   canvas.addEventListener("pointermove", (event) => {
     if (planes.length) describe(...pixel(event));
@@ -164,6 +180,11 @@ function render({ model, el }) {
   for (const button of el.querySelectorAll("button")) button.onclick = actions[button.dataset.do];
   model.on("change:mask", paintMask);
   model.on("change", draw);
+  model.on("msg:custom", () => {
+    asked = 0;
+    draw();
+  });
+  const clock = setInterval(() => asked && draw(), 1000);
   if (planes.length) {
     canvas.setAttribute("aria-label", "Picture. Arrow keys move a cross; the line below reads the outputs there.");
     for (const part of el.querySelectorAll(".seghw-canvas > div, small")) part.hidden = true;
@@ -173,5 +194,6 @@ function render({ model, el }) {
     draw();
   };
   image.src = model.get("image");
+  return () => clearInterval(clock);
 }
 export default { render };

@@ -83,7 +83,7 @@ class PromptCanvas(Canvas):
     """Clicks, a box or nothing at all; the segmenter's mask over the picture.
 
     A click adds a point on the object, with Shift or the right button one beside it; a drag draws a
-    box. Arrow keys move a cross, Enter clicks. A click takes the box away, and a box the clicks.
+    box, or moves a corner of it. Arrow keys move a cross, Enter clicks. A click takes the box away, and a box the clicks.
 
     Args:
         segmenter: from ``sam.load_sam``.
@@ -127,3 +127,4 @@ class PromptCanvas(Canvas):
     def _show(self, mask: np.ndarray, told: str) -> None:
         with self.hold_sync():
             self.mask, self.told = np.packbits(mask).tobytes(), told
+        self.send("answered")  # the same words twice would be no change

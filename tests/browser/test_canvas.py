@@ -62,18 +62,31 @@ def test_a_drag_draws_a_box(page, center):
     page.mouse.down()
     page.mouse.move(frame["x"] + end["x"], frame["y"] + end["y"], steps=5)
     page.mouse.up()
-    assert score(told(page, "predicted IoU")) > 0.7
+    whole = score(told(page, "predicted IoU"))
+    assert whole > 0.7
+    page.mouse.move(frame["x"] + end["x"], frame["y"] + end["y"])  # the corner, to the middle
+    page.mouse.down()
+    middle = [(start[k] + end[k]) / 2 for k in "xy"]
+    page.mouse.move(frame["x"] + middle[0], frame["y"] + middle[1], steps=5)
+    page.mouse.up()
+    page.wait_for_function(
+        "whole => !document.querySelector('.seghw-canvas output').textContent.includes(whole)",
+        arg=f"nearest object {whole:.2f}",
+    )
+    assert score(told(page, "predicted IoU")) < whole, "half of the object is left out"
     page.get_by_role("button", name="Clear").click()
     told(page, "Click on an object")
 
 
 def test_the_keyboard_does_it_too(page, center):
     canvas = page.locator(".seghw-canvas canvas")
-    canvas.focus()
     (x, y), (_, _, x1, y1) = center
+    canvas.click(position=place(page, x1, y1))  # brings the cross there
+    canvas.press("Escape")
+    told(page, "Click on an object")
     for key, steps in (("ArrowLeft", x1 - x), ("ArrowUp", y1 - y)):
         for _ in range(int(steps)):
-            canvas.press(key)  # from the corner where the last drag ended to the middle
+            canvas.press(key)  # from the corner to the middle
     canvas.press("Enter")
     assert score(told(page, "predicted IoU")) > 0.7
     canvas.press("Escape")
