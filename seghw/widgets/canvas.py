@@ -83,7 +83,8 @@ class PromptCanvas(Canvas):
     """Clicks, a box or nothing at all; the segmenter's mask over the picture.
 
     A click adds a point on the object, with Shift or the right button one beside it; a drag draws a
-    box, or moves a corner of it. Arrow keys move a cross, Enter clicks. A click takes the box away, and a box the clicks.
+    box, or moves a corner of it. Arrow keys move a cross, Enter clicks. A click takes the box away,
+    and a box the clicks.
 
     Args:
         segmenter: from ``sam.load_sam``.
