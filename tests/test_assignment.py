@@ -11,6 +11,7 @@ from seghw.assignment import CHECKS, fault, reference
 from seghw.assignment.edition import NOTEBOOKS, make_edition, read_notebook, source_of, tasks
 from seghw.assignment.grade import grade, read_submission, run_tasks, submit
 from seghw.assignment.runner import _PRELUDE
+from seghw.config import ROOT
 from seghw.errors import BadInput
 
 # pycocotools 2.0 returns arrays by an interface that NumPy 2 deprecates.
@@ -192,6 +193,19 @@ def residual(tensor, conv_a, norm_a, conv_b, norm_b):
 @pytest.fixture(scope="module")
 def edition(tmp_path_factory):
     return make_edition(tmp_path_factory.mktemp("dist") / "assignment")
+
+
+def test_links_of_the_edition_lead_somewhere(edition):
+    """As it lies in dist/assignment; the report's page is not built for this."""
+    place, found = ROOT / "dist/assignment", set()
+    for path in edition.glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        found |= set(re.findall(r"\]\((?!https?:)([^)#]+)", text))
+    assert found
+    for link in found - {"../report/report.html"}:
+        target = (place / link).resolve()
+        assert target.is_file() or (edition / link).is_file(), link
 
 
 def test_no_solution_hidden_test_or_output_is_in_the_edition(edition):

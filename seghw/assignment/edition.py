@@ -101,7 +101,8 @@ def student_cell(cell: dict) -> dict | None:
         # The exercises' answers, which fold away in the chapters.
         text = re.sub(r"<details><summary>Solution.*?</details>", "", text, flags=re.S)
         text = re.sub(r"The solutions are in .*? below\.", "", text).rstrip()
-        text = text.replace("../dist/report/", "../report/")  # seen from dist/assignment
+        for here, there in (("../dist/report/", "../report/"), ("../figures/", "../../figures/")):
+            text = text.replace(here, there)  # seen from dist/assignment
         return {**cell, "source": text.splitlines(True)} if text else None
     if hidden and "plt.show()" not in text:  # the check of an exercise; a drawing stays
         return None
