@@ -216,7 +216,9 @@ def evaluation_panel(data: SegmentationSet, masks: np.ndarray, i: int, title: st
     return figure
 
 
-_COLORS = (BLUE, GREEN, RED)
+#: One meaning each, in figures and chapters alike.
+LOSS_COLORS = {"mse": BLUE, "dice": RED, "mse_dice": GREEN}
+COEFFICIENT_COLORS = ("#56B4E9", "#E69F00", "#CC79A7")  # of three, from the smallest up
 
 
 def loss_name(run: Run) -> str:
@@ -255,7 +257,9 @@ def coefficient_curves(runs: Mapping[float, Sequence[Run]], shown: float) -> Fig
     figure, axes = new_figure(9, 2.9, 1, 3)
     panels = zip(axes[0], ("mse", "dice", None), ("MSE term", "Dice term", None), strict=True)
     for ax, column, title in panels:
-        for (coefficient, seeds), color in zip(sorted(runs.items()), _COLORS, strict=False):
+        for (coefficient, seeds), color in zip(
+            sorted(runs.items()), COEFFICIENT_COLORS, strict=False
+        ):
             bold = coefficient == shown
             label = f"{coefficient:g}, {seeds[0].config.learning_rate:g}"
             label += " (this figure)" if bold else ""
@@ -278,7 +282,8 @@ def coefficient_curves(runs: Mapping[float, Sequence[Run]], shown: float) -> Fig
 def _draw_loss(ax: Axes, run: Run, siblings: Sequence[Run]) -> None:
     for other in siblings:
         ax.plot(other.history["iteration"], other.history["loss"], color=INK, lw=0.6, alpha=0.4)
-    ax.plot(run.history["iteration"], run.history["loss"], color=BLUE, lw=1.6)
+    color = LOSS_COLORS[run.config.loss]
+    ax.plot(run.history["iteration"], run.history["loss"], color=color, lw=1.6)
     ax.set(title=loss_name(run), xlabel="iteration", ylabel="loss")
     ax.ticklabel_format(axis="y", useOffset=False)  # "+1.199e1" over the axis is not readable
     if run.status == "diverged":
@@ -287,9 +292,10 @@ def _draw_loss(ax: Axes, run: Run, siblings: Sequence[Run]) -> None:
 
 def _draw_terms(ax: Axes, run: Run) -> None:
     history, coefficient = run.history, run.config.coefficient
-    ax.plot(history["iteration"], history["mse"], color=RED, label="MSE")
+    ax.plot(history["iteration"], history["mse"], color=LOSS_COLORS["mse"], label="MSE")
     weighted = coefficient * history["dice"]
-    ax.plot(history["iteration"], weighted, color=GREEN, label=f"{coefficient:g} x Dice")
+    color = LOSS_COLORS["dice"]
+    ax.plot(history["iteration"], weighted, color=color, label=f"{coefficient:g} x Dice")
     ax.set(xlabel="iteration", yscale="log")
     for formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
         formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # 600, not 6 x 10^2
@@ -300,7 +306,7 @@ def _draw_terms(ax: Axes, run: Run) -> None:
 def _draw_score(ax: Axes, run: Run, siblings: Sequence[Run]) -> None:
     for other in siblings:
         _plot_score(ax, other, color=INK, lw=0.6, alpha=0.4)
-    _plot_score(ax, run, color=BLUE, lw=1.6, marker="o", ms=3)
+    _plot_score(ax, run, color=LOSS_COLORS[run.config.loss], lw=1.6, marker="o", ms=3)
     _finish_score(ax)
 
 
