@@ -148,6 +148,9 @@ def test_seeds_to_decide(values, wanted):
 def test_no_number_of_seeds_decides_what_has_no_margin_or_one_seed():
     assert seeds_to_decide(from_seeds("test", "cells", (1.0, 2.0))) is None
     assert seeds_to_decide(from_seeds("test", "IoU", (1.0,))) is None
+    assert seeds_to_decide(from_seeds("test", "IoU", (-5.0, 5.0))) is None, (
+        "half of it 0.14 at 10,000"
+    )
 
 
 @pytest.mark.parametrize(

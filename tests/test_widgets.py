@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 from traitlets import TraitError
 
 from seghw import widgets
+from seghw.config import COCO3
+from seghw.errors import BadInput
 from seghw.sam.predictor import Segments
 
 
@@ -56,6 +58,12 @@ def test_the_canvas_asks_for_what_is_drawn_on_it(asked):
     assert "Click on an object" in canvas.told
     canvas.box = [3, 2, 6, 4]
     assert asked.pop() == [[3, 2, 6, 4]]
+
+
+def test_outputs_of_another_size_are_refused():
+    image = np.zeros((3, 8, 8), np.uint8)
+    with pytest.raises(BadInput, match=r"must be \(3, 8, 8\).*got \(5, 8, 8\)"):
+        widgets.OutputCanvas(image, np.zeros((5, 8, 8)), COCO3)
 
 
 def test_each_output_has_a_slider_of_its_own_with_its_own_limits():

@@ -191,7 +191,8 @@ def seeds_to_decide(effect: Effect) -> int | None:
         effect: of ``from_seeds``, a difference; of ``from_images`` the choice of images adds to it.
 
     Returns:
-        From 2 up; None where the spread is not known or the unit has no margin.
+        From 2 up; None where the spread is not known, the unit has no margin, or 10,000 seeds
+        would not do.
     """
     if effect.seeds < 2 or effect.exact or effect.unit == RATIO or effect.unit not in MARGINS:
         return None
@@ -199,7 +200,8 @@ def seeds_to_decide(effect: Effect) -> int | None:
     deviation = half * np.sqrt(effect.seeds) / stdtrit(effect.seeds - 1, (1 + LEVEL) / 2)
     seeds = np.arange(2, 10_000)
     halves = stdtrit(seeds - 1, (1 + LEVEL) / 2) * deviation / np.sqrt(seeds)
-    return int(seeds[np.argmax(halves < MARGINS[effect.unit])])
+    enough = seeds[halves < MARGINS[effect.unit]]
+    return int(enough[0]) if len(enough) else None
 
 
 def hull(*intervals: Interval) -> Interval:

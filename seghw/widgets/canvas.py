@@ -14,6 +14,7 @@ import traitlets
 from PIL import Image
 
 from seghw.config import ClassSpec
+from seghw.errors import BadInput
 
 if TYPE_CHECKING:
     from seghw.sam.predictor import Segmenter
@@ -59,6 +60,9 @@ class OutputCanvas(Canvas):
         output: of the network for it, float (C, H, W).
         classes: one per plane.
         threshold: above it a pixel is painted; None decides by the classes' bands.
+
+    Raises:
+        BadInput: the output does not fit the image and the classes.
     """
 
     def __init__(
@@ -68,6 +72,9 @@ class OutputCanvas(Canvas):
         classes: Sequence[ClassSpec],
         threshold: float | None = None,
     ) -> None:
+        expected = (len(classes), *image.shape[1:])
+        if output.shape != expected:
+            raise BadInput(f"the output must be {expected}, a plane per class; got {output.shape}")
         bands = [spec.band if threshold is None else (threshold, math.inf) for spec in classes]
         most = float(np.finfo(np.float32).max)  # JSON has no infinity
         planes = [
