@@ -112,7 +112,7 @@ def seed_spread(records: Records) -> Drawn:
 
 def balanced_coefficients(records: Records) -> Drawn:
     """The report's coefficients beside the one that balances the gradients, both recipes."""
-    figure, axes = new_figure(6.5, 4.6, 2, 2)
+    figure, axes = new_figure(7, 4.6, 2, 2)
     firsts = []
     for ax, (recipe, family) in zip(axes.ravel(), product(RECIPES, DRAWN), strict=True):
         runs, balanced = records.runs(family, recipe, "mse_dice"), BALANCED[recipe][family]
@@ -122,7 +122,7 @@ def balanced_coefficients(records: Records) -> Drawn:
         ax.set(title=f"{DRAWN[family]}, {recipe}", ylabel="validation mean IoU")
     for ax in axes[-1]:
         ax.set_xlabel("coefficient of the Dice term")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure, (
         "Every coefficient at its best learning rate, seed by seed; beside the report's, where it "
         "was trained, in bold the one at which the gradients of both terms have the same norm at "
