@@ -14,7 +14,7 @@ report: .venv/ready
 	$(BIN)/python -m seghw report --runs $(RUNS) $(if $(SAM),--sam $(SAM))
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval.cfg tests notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-sanitize-with tests/nbval.cfg tests notebooks
 
 # Measured against DLStudio on this machine; written to data/bench/, from which the README quotes.
 bench: .venv/ready
