@@ -91,3 +91,20 @@ def test_a_lost_worker_costs_no_run(tmp_path, capsys):
     for config in configs[:2]:
         alone = train(config, runs=tmp_path / "alone", progress=False)
         assert load_run(run_folder(config, tmp_path)).score == alone.score
+
+
+def test_an_interrupt_waits_for_no_call_that_has_not_begun():
+    """Ctrl-C between two results: the loop over them cannot cancel what is still in the queue."""
+    calls = []
+
+    def interrupted():
+        with LocalProcesses(1) as pool:
+            pool.submit(os.getpid).result()
+            calls.extend(pool.submit(time.sleep, 20) for _ in range(4))
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - start < 20
+    assert all(call.done() for call in calls)

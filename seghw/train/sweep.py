@@ -208,6 +208,7 @@ class LocalProcesses(Executor):
         self._own = threading.local()
         self._pools: list[ProcessPoolExecutor] = []
         self._workers: list[int] = []  # their process ids
+        self._interrupted = False
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         """Call ``fn`` in one of the processes; everything is sent there by pickling."""
@@ -215,10 +216,15 @@ class LocalProcesses(Executor):
 
     def __exit__(self, kind: type | None, *error: object) -> None:
         if kind:  # interrupted: nobody waits for the runs, which go on from their checkpoints
-            for pid in self._workers:
-                with suppress(OSError):  # it is gone already
-                    os.kill(pid, signal.SIGTERM)
+            self._interrupted = True
+            self._callers.shutdown(wait=False, cancel_futures=True)
+            self._end_workers()
         super().__exit__(kind, *error)
+
+    def _end_workers(self) -> None:
+        for pid in self._workers:
+            with suppress(OSError):  # it is gone already
+                os.kill(pid, signal.SIGTERM)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._callers.shutdown(wait, cancel_futures=cancel_futures)
@@ -233,6 +239,8 @@ class LocalProcesses(Executor):
             )
             self._pools.append(self._own.pool)
             self._workers.append(self._own.pool.submit(os.getpid).result())
+            if self._interrupted:  # while this one was starting
+                self._end_workers()
         try:
             return self._own.pool.submit(fn, *args, **kwargs).result()
         except BrokenProcessPool as error:
