@@ -105,6 +105,8 @@ def test_a_sweep_that_is_asked_to_end_does_so_with_its_workers(tmp_path, ctrl_c)
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Tests that run in the background inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         deadline = time.monotonic() + 120

@@ -255,7 +255,9 @@ def _start_worker(threads: int) -> None:
     use_threads(threads)
     # Ctrl-C reaches every process of the terminal; the workers then end at once and in silence. A
     # bar's lock between processes would be left behind, and multiprocessing would complain.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A sweep in the background (nohup ... &) ignores Ctrl-C, and so do its workers.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     tqdm.set_lock(threading.RLock())
 
 
