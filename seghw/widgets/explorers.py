@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Image pixels per side that one cell of the map at the bottom of the U stands for.
 CELL = 8
-
-
 #: Of an explorer's axes. A layout engine would find better ones in as much time as drawing takes.
 MARGINS = {"left": 0.09, "right": 0.98, "bottom": 0.2, "top": 0.88, "wspace": 0.25}
 
@@ -49,10 +47,12 @@ def _picture(
 
     def redraw(**values) -> None:
         word.value = "<em>drawing ...</em>"
-        _, axes = plt.subplots(1, columns, figsize=size, squeeze=False, gridspec_kw=MARGINS)
-        draw(axes[0], **values)
-        plt.show()
-        word.value = "&nbsp;"
+        try:
+            _, axes = plt.subplots(1, columns, figsize=size, squeeze=False, gridspec_kw=MARGINS)
+            draw(axes[0], **values)
+            plt.show()
+        finally:
+            word.value = "&nbsp;"
 
     return widgets.VBox([word, widgets.interactive_output(redraw, controls)])
 
