@@ -47,6 +47,12 @@ def test_no_cell_failed_or_warned(cells):
             assert output.get("name") != "stderr", "".join(output["text"])
 
 
+def test_no_progress_bar_is_left_behind(cells):
+    for cell in code(cells):
+        texts = ["".join(o.get("data", {}).get("text/plain", "")) for o in cell["outputs"]]
+        assert not [text for text in texts if "%|" in text], "".join(cell["source"])
+
+
 def test_cells_are_short(cells):
     """15 lines at most, blank ones aside."""
     for cell in code(cells):
