@@ -310,7 +310,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _add_records(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--profile", choices=PROFILES, help="default: full if trained, else laptop")
+    parser.add_argument("--profile", choices=PROFILES, default="laptop")
     parser.add_argument(
         "--sam", metavar="MODEL", help="a folder, or a Hugging Face id, fetched if it is not here"
     )

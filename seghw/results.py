@@ -47,15 +47,15 @@ class Records:
 
     Args:
         folder: of the run records.
-        profile: of the runs; None takes ``full`` where there are such runs, else ``laptop``.
+        profile: of the runs.
         sam: model id or folder for the segmenter; None takes the one that needs no download.
     """
 
     def __init__(
-        self, folder: str | Path = RUNS, profile: str | None = None, sam: str | None = None
+        self, folder: str | Path = RUNS, profile: str = "laptop", sam: str | None = None
     ) -> None:
         self.folder = Path(folder)
-        self.profile = profile or ("full" if load_runs("full", folder) else "laptop")
+        self.profile = profile
         self.sam = sam
         self.runs = cache(self._runs)
         self.evaluate = cache(self._evaluate)

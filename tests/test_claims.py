@@ -271,7 +271,7 @@ def record(folder, config, iou=0.5, gap=0.0, mse=(100.0,), validation_mse=100.0,
     }
     about = {"run_id": config.run_id, "status": "finished", "config": config.to_dict()}
     data = {"name": "made by hand", "images": 64, "validation_images": 32, "digest": ""}
-    epochs = [epoch, {**epoch, "epoch": 2}]
+    epochs = [{**epoch, "epoch": n + 1} for n in range(config.planned_epochs)]
     write_record(target, {**about, "epochs": epochs, "data": data, "versions": {}})
     return load_run(target)
 
@@ -318,6 +318,29 @@ def test_the_other_order_gives_the_other_verdict(tmp_path):
             for claim in (BY_KEY["largest_best"], BY_KEY["middle_worst"])
         ]
     assert found == {"as claimed": [SUPPORTED] * 2, "turned": [NOT_SUPPORTED] * 2}
+
+
+def test_mse_and_dice_are_compared_at_their_best_rates(tmp_path):
+    for seed, shift in enumerate((0.0, 0.01, 0.02)):
+        record(tmp_path, config("mse", None, seed), 0.30 + shift)
+        record(tmp_path, config("mse", None, seed, rate=1e-5), 0.90 if seed == 0 else 0.0)
+        record(tmp_path, config("dice", None, seed), 0.50 + 2 * shift)
+    found = claim_measurements.mse_minus_dice(group(tmp_path))
+    assert found.value == pytest.approx(-0.21)  # of -0.20, -0.21 and -0.22
+    assert (found.seeds, found.images, found.decides) == (3, 32, True)
+
+
+def test_what_runs_of_the_report_s_size_say_stands_beside(tmp_path):
+    coefficients(tmp_path, {20.0: 0.30, 40.0: 0.40, 60.0: 0.55})
+    records = Records(tmp_path, "smoke")
+    [alone, *_] = check_claims(records, keys=["largest_best"])
+    assert alone.effect.note == ""
+    for coefficient, iou in {20.0: 0.9, 40.0: 0.8, 60.0: 0.7}.items():
+        record(tmp_path, replace(config("mse_dice", coefficient), profile="full"), iou)
+    [beside, *_] = check_claims(records, keys=["largest_best"])
+    assert beside.effect.value == alone.effect.value == pytest.approx(0.15)
+    assert beside.effect.note.startswith("at the report's own size (shapes, report, 1 seed): ")
+    assert beside.effect.note.endswith("60 minus 20, -0.200 IoU")
 
 
 def test_the_terms_are_compared_by_value_and_by_gradient(tmp_path):
@@ -627,8 +650,9 @@ def test_masks_decide_and_turning_them_turns_the_verdicts(squares, turned):
     )
     found = {
         key: next(iter(BY_KEY[key].measure(made)))
-        for key in ("conservative", "rough_boundaries", "mse_before_dice", "middle_only")
+        for key in ("conservative", "rough_boundaries", "middle_only")
     }
+    found["mse_before_dice"] = next(claim_images.mse_minus_dice(made))
     judged = {key: verdict(found[key], BY_KEY[key].holds) for key in found}
     # 64 true pixels; 36 are found and none added, or 36 are added and none missed, of 256.
     assert found["conservative"].value == pytest.approx(100 * (36 if turned else -28) / 256)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from seghw.config import DATA
+from seghw.train import grid, load_run
+from seghw.train.runs import run_folder
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 SPEED = " ".join(README.split("## Speed")[1].split("\n## ")[0].split())
@@ -85,3 +87,22 @@ def test_the_speed_run_is_the_bench_s():
         values = np.array([float(row[column]) for row in rows])
         three = [values.min(), np.median(values), values.max()]
         assert f"| {' | '.join(digits.format(v) for v in three)} |" in README
+
+
+@pytest.mark.parametrize(
+    ("recipe", "profile", "seeds"),
+    [("report", "laptop", (0, 1, 2)), ("report", "full", (0,)), ("corrected", "full", (0,))],
+)
+def test_the_scores_at_both_sizes(recipe, profile, seeds):
+    cells = []
+    for loss, coefficient in zip(
+        ["mse", "dice", *3 * ["mse_dice"]], (None, None, 20, 40, 60), strict=True
+    ):
+        means = [
+            np.mean([load_run(run_folder(c)).score for c in map(config.with_seed, seeds)])
+            for config in grid("shapes5", recipe, profile=profile, seeds=[0])
+            if (config.loss, config.coefficient) == (loss, coefficient)
+        ]
+        cells.append(f"{max(means):.3f}")
+    counted = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+    assert f"| `{recipe}`, `{profile}` ({counted}) | {' | '.join(cells)} |" in README

@@ -16,6 +16,7 @@ from seghw.claims import measures as measured
 from seghw.claims.measures import Group
 from seghw.claims.plan import planned
 from seghw.claims.stats import Claim, Effect, Result
+from seghw.claims.table import effect_text, reading_text
 from seghw.config import DRAWN, RECIPES
 from seghw.errors import BadInput
 from seghw.results import Records
@@ -27,6 +28,11 @@ ABOVE_1, BELOW_1 = (1.0, math.inf), (0.0, 1.0)
 def _combination(group: Group) -> Iterator[Effect]:
     yield measured.coefficient_minus_better(group)
     yield from images.combination_minus_best(group)
+
+
+def _single_losses(group: Group) -> Iterator[Effect]:
+    yield measured.mse_minus_dice(group)
+    yield from images.mse_minus_dice(group)
 
 
 CLAIMS = (
@@ -99,7 +105,7 @@ CLAIMS = (
         "4.4",
         "true if the IoU of MSE is above that of Dice, false if below",
         ABOVE_0,
-        images.mse_minus_dice,
+        _single_losses,
         "17 to 28",
     ),
     Claim(
@@ -244,8 +250,24 @@ def check_claims(
     for claim in (claim for claim in CLAIMS if claim.key in keys):
         given = [effect for key, effect in sam_results if key == claim.key]
         effects = given or [e for group in groups for e in _measure(claim, group)]
+        effects[0] = replace(effects[0], note=effects[0].note or _at_full_size(claim, records))
         results += [Result(claim, effect) for effect in effects]
     return results
+
+
+def _at_full_size(claim: Claim, records: Records) -> str:
+    """The same, measured on runs of the report's own size; "" where that takes what is missing."""
+    if records.profile == "full":
+        return ""
+    group = Group(Records(records.folder, "full"), "shapes", "report")
+    try:
+        first = next(iter(claim.measure(group)))
+    except BadInput:
+        return ""
+    if first.exact or not math.isfinite(first.value):
+        return ""
+    basis = f"shapes, report, {first.seeds} seed" + "s" * (first.seeds > 1)
+    return f"at the report's own size ({basis}): {reading_text(first)}, {effect_text(first)}"
 
 
 def _measure(claim: Claim, group: Group) -> Iterator[Effect]:

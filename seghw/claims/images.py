@@ -205,8 +205,8 @@ def combination_minus_best(group: Group) -> Iterator[Effect]:
 
 
 def mse_minus_dice(group: Group) -> Iterator[Effect]:
-    """MSE alone against Dice alone."""
-    yield _iou_difference(group, "MSE minus Dice", "mse", "dice")
+    """MSE alone against Dice alone, on the test images; ``measures`` has more seeds."""
+    yield _iou_difference(group, "MSE minus Dice", "mse", "dice", decides=False)
 
 
 def _grid(group: Group) -> Grid:

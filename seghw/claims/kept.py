@@ -75,8 +75,8 @@ def _effect(fields: dict) -> Effect:
 def _fingerprint(records: Records) -> str:
     """Of the records, the test sets, SAM-tiny, this package's code and the libraries."""
     sha = hashlib.sha256(json.dumps([records.profile, versions()], sort_keys=True).encode())
-    runs = records.folder / records.profile
-    files = [p for name in _RECORD_FILES for p in runs.glob(f"*/{name}")]
+    profiles = (records.profile, "full")  # whose runs the claims mention
+    files = {p for q in profiles for n in _RECORD_FILES for p in records.folder.glob(f"{q}/*/{n}")}
     code = Path(seghw.__file__).parent.rglob("*.py")
     for path in [*sorted(files), *sorted(code), SAM_TINY / "model.safetensors"]:
         if path.is_file():

@@ -199,6 +199,12 @@ def coefficient_minus_better(group: Group) -> Effect:
     return _validation(reading, paired(scores_of(ours), alone[better]), ours, detail=detail)
 
 
+def mse_minus_dice(group: Group) -> Effect:
+    """MSE alone against Dice alone, each the best of three learning rates."""
+    mse, dice = group.best("mse"), group.best("dice")
+    return _validation("MSE minus Dice", paired(scores_of(mse), scores_of(dice)), mse)
+
+
 # -- how training went ----------------------------------------------------------------------
 
 

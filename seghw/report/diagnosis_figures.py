@@ -10,21 +10,24 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from seghw.claims.facts import dice_floor
-from seghw.config import BALANCED, DATA, DRAWN, RECIPES
+from seghw.config import BALANCED, COEFFICIENTS, DATA, DRAWN, PROFILES, RECIPES
 from seghw.errors import BadInput
 from seghw.report.plots import (
     BLUE,
+    COEFFICIENT_COLORS,
     INK,
+    LOSS_COLORS,
     RED,
     SET_NAMES,
     Drawn,
     color_masks,
     describe_run,
+    loss_name,
     new_figure,
     show,
 )
 from seghw.results import Records
-from seghw.train.runs import Run, best, best_by_coefficient
+from seghw.train.runs import Run, best, best_by_coefficient, best_setting
 
 
 def dotted_beside_dense(records: Records) -> Drawn:
@@ -143,6 +146,58 @@ def _draw_seeds(ax: Axes, runs: Sequence[Run], bold: float | None = None) -> str
         tick.label1.set_fontweight("bold" if coefficient == bold else "normal")
     winners = {seed: max(scores, key=lambda c, s=seed: scores[c][s]) for seed in seeds}
     return ", ".join(f"{c:g} (seed {seed})" for seed, c in winners.items())
+
+
+def full_size(records: Records) -> Drawn:
+    """Each loss at each rate on the shapes: these runs' network beside one of the report's size."""
+    figure, axes = new_figure(8, 5.2, 2, 2, sharey=True)
+    told = []
+    for column, profile in zip(axes.T, (records.profile, "full"), strict=True):
+        size = PROFILES[profile]
+        column[0].set_title(f"{profile}: width {size.width}, depth {size.depth}")
+        column[0].set(xlabel="learning rate", xscale="log")
+        column[1].set(xlabel="epoch, at the best rate")
+        for ax in column:
+            ax.axhline(0.25, color=INK, ls=":", lw=1)
+        try:
+            told.append(f"{profile} {_draw_rates(column, Records(records.folder, profile))}")
+        except BadInput:
+            command = f"no runs:\npython -m seghw sweep\n--profile {profile}"
+            column[0].text(0.5, 0.5, command, ha="center", transform=column[0].transAxes)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("validation mean IoU")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
+    return figure, (
+        "The small network of these runs beside one of the report's own size, PurdueShapes5 "
+        "look-alike, recipe report. Above: validation mean IoU at the end, by loss and learning "
+        "rate (dots: seeds; lines: their mean). Below: after every epoch, one seed at its best "
+        "rate. Dotted: what painting every fourth pixel can reach at most while the others stay "
+        f"empty. Best rates: {'; '.join(told)}."
+    )
+
+
+def _draw_rates(axes: Sequence[Axes], records: Records) -> str:
+    """Scores by rate above and by epoch below, a line a loss; returns each loss's best rate.
+
+    Raises:
+        BadInput: a loss has no runs.
+    """
+    coefficients = COEFFICIENTS["section3"]["shapes"]
+    settings = [("mse", None), ("dice", None), *(("mse_dice", c) for c in coefficients)]
+    colors = [LOSS_COLORS["mse"], LOSS_COLORS["dice"], *COEFFICIENT_COLORS]
+    best_rates: dict[float, list[str]] = {}
+    for (loss, coefficient), color in zip(settings, colors, strict=True):
+        runs = records.runs("shapes", "report", loss, (coefficient,))
+        name, [first, *_] = loss_name(runs[0]), best_setting(runs)
+        points = np.array([(run.config.learning_rate, run.score) for run in runs])
+        rates = np.unique(points[:, 0])
+        means = [points[points[:, 0] == rate, 1].mean() for rate in rates]
+        axes[0].plot(rates, means, color=color, lw=1.4, label=name)
+        axes[0].plot(*points.T, "o", color=color, ms=3)
+        epochs = [row["validation_iou"] for row in first.record["epochs"]]
+        axes[1].plot(range(1, len(epochs) + 1), epochs, color=color, lw=1.4, marker="o", ms=3)
+        best_rates.setdefault(first.config.learning_rate, []).append(name)
+    return ", ".join(f"{rate:g} ({', '.join(names)})" for rate, names in best_rates.items())
 
 
 def speed_run(records: Records) -> Drawn:

@@ -127,6 +127,7 @@ BEYOND: dict[str, Drawing] = {
     "class_curves": diagnosis_figures.class_curves,
     "seed_spread": diagnosis_figures.seed_spread,
     "balanced_coefficients": diagnosis_figures.balanced_coefficients,
+    "full_size": diagnosis_figures.full_size,
     "speed_run": diagnosis_figures.speed_run,
     "gallery_shapes": data_figures.gallery_shapes,
     "gallery_scenes": data_figures.gallery_scenes,

@@ -303,13 +303,18 @@ def versions() -> dict[str, str]:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """What made a record, for the record."""
-    return {
+    found = {
         "system": platform.system(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "device": device.type,
     }
+    if device.type == "cuda":
+        # torch's default there: convolutions round their factors to 10 bits of mantissa.
+        rounded = torch.backends.cudnn.allow_tf32
+        found |= {"device": torch.cuda.get_device_name(), "tf32": rounded}
+    return found
 
 
 # -- choosing among runs --------------------------------------------------------------------

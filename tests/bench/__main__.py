@@ -1,6 +1,6 @@
-"""``python -m tests.bench [data|train|evaluate|losses|sam|live ...]``: measure, print, and keep.
+"""``python -m tests.bench [data|train|evaluate|losses|sam|live|full ...]``: measure, print, keep.
 
-Each bench goes to ``data/bench/<name>.txt``; default, all of them.
+Each bench goes to ``data/bench/<name>.txt``; default, all of them but ``full``, which wants a GPU.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from seghw.io import atomic_write
 NAMES = ("data", "train", "evaluate", "losses", "sam", "live")
 
 parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-parser.add_argument("what", nargs="*", choices=[*NAMES, []], default=[])
+parser.add_argument("what", nargs="*", choices=[*NAMES, "full", []], default=[])
 for name in parser.parse_args().what or NAMES:
     bench = getattr(import_module(f"tests.bench.bench_{name}"), f"bench_{name}")
     text = str(bench(tried=True) if name == "train" else bench())
