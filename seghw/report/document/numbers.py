@@ -211,6 +211,16 @@ def _between_losses(records: Records):
     return _apart(best_setting(records.runs("shapes", "report", loss)) for loss in LOSS_NAMES)
 
 
+def _gain(profile: str | None):
+    def compute(records: Records):
+        sized = Records(records.folder, profile) if profile else records
+        groups = [best_setting(sized.runs("shapes", "report", x)) for x in ("mse_dice", "mse")]
+        both, mse = (np.mean([run.score for run in runs]) for runs in groups)
+        return f"{both - mse:+.3f}", [run for runs in groups for run in runs]
+
+    return compute
+
+
 def _dice_stays(records: Records):
     runs = best_setting(records.runs("shapes", "report", "dice"))
     return f"{np.mean([run.history['dice'][-1] for run in runs]):.1f}", runs
@@ -261,6 +271,16 @@ FACTS: dict[str, Fact] = {
         "difference of mean validation IoU between the best and the worst loss, shapes, report",
         "seghw.train.runs.best_setting",
         _between_losses,
+    ),
+    "gain": (
+        "validation IoU of the best MSE + Dice minus that of the best MSE, shapes, report",
+        "seghw.train.runs.best_setting",
+        _gain(None),
+    ),
+    "gain full": (
+        "the same difference at the report's own size",
+        "seghw.train.runs.best_setting",
+        _gain("full"),
     ),
     "absent": (
         "share of the pairs of image and class where the class is absent",
