@@ -377,11 +377,11 @@ def optimizer(
     recipe: Recipe, learning_rate: float, model: nn.Module
 ) -> "torch.optim.Optimizer | MuonAndAdamW":
     """The recipe's: SGD with the course's momentum of 0.9, AdamW, or Muon."""
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
     if recipe.optimizer == "muon":
         return MuonAndAdamW(model, learning_rate)
-    # Fused, its many small operations take half the time.
+    # Fused, their many small operations take half the time.
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9, fused=True)
     return torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
 
 

@@ -1,4 +1,4 @@
-"""``python -m tests.bench [data|train|evaluate|losses|sam|live|full ...]``: measure, print, keep.
+"""``python -m tests.bench [data|train|laptop|evaluate|losses|sam|live|full ...]``: measure, keep.
 
 Each bench goes to ``data/bench/<name>.txt``; default, all of them but ``full``, which wants a GPU.
 """
@@ -9,7 +9,7 @@ from importlib import import_module
 from seghw.config import DATA
 from seghw.io import atomic_write
 
-NAMES = ("data", "train", "evaluate", "losses", "sam", "live")
+NAMES = ("data", "train", "laptop", "evaluate", "losses", "sam", "live")
 
 parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
 parser.add_argument("what", nargs="*", choices=[*NAMES, "full", []], default=[])

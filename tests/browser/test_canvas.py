@@ -1,7 +1,6 @@
 """The prompt canvas in a real JupyterLab, by mouse and keyboard; state is asserted, not pixels."""
 
 import re
-import time
 
 import numpy as np
 import pytest
@@ -99,17 +98,32 @@ def test_everything_can_be_asked_for(page):
     page.get_by_role("button", name="Clear").click()
 
 
+CLOCK = """() => {
+  const [canvas] = document.querySelectorAll('.seghw-canvas canvas');
+  const [output] = document.querySelectorAll('.seghw-canvas output');
+  canvas.addEventListener('pointerdown', () => { window.pressed = performance.now(); }, true);
+  new MutationObserver(() => {
+    if (output.textContent.includes('predicted IoU')) {
+      requestAnimationFrame(() => { window.shown = performance.now(); });
+    }
+  }).observe(output, { childList: true, characterData: true, subtree: true });
+}"""
+
+
 def test_answers_come_at_once(page, center, record_property):
-    """From mouse to caption, 20 clicks: printed; the limit is for a busy machine."""
+    """From the button's going down to the frame with the mask, by the browser's own clock.
+
+    20 clicks; the times are printed, the limit is for a busy machine.
+    """
     canvas, times = page.locator(".seghw-canvas canvas"), []
     (x, y), _ = center
+    page.evaluate(CLOCK)
     for k in range(20):
         page.get_by_role("button", name="Clear").click()
         told(page, "Click on an object")
-        start = time.perf_counter()
         canvas.click(position=place(page, x, y + k % 2))
-        told(page, "predicted IoU")
-        times.append(time.perf_counter() - start)
+        page.wait_for_function("window.shown > window.pressed")
+        times.append(page.evaluate("window.shown - window.pressed") / 1000)
     ninety_five = float(np.quantile(times, 0.95))
     record_property("p95_s", ninety_five)
     print(f"from mouse to mask: median {np.median(times):.3f} s, 95 % within {ninety_five:.3f} s")
