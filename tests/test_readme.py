@@ -54,6 +54,16 @@ def test_the_other_speeds():
     assert f"takes {measured('train', 'reading, of a step'):.2f} % of a step" in SPEED
 
 
+def test_the_laptop_s_step():
+    report, corrected = (measured("laptop", f"{r}, new of old") for r in ("report", "corrected"))
+    said = f"costs {report:.2f} (`report`) and {corrected:.2f} (`corrected`)"
+    assert said in SPEED
+    what = "a step over the fastest convolutions of its shapes"
+    report, corrected = (measured("laptop", f"{r}, {what}") for r in ("report", "corrected"))
+    assert f"takes {report:.1f} and {corrected:.1f} times as long" in SPEED
+    assert f"training takes {measured('laptop', 'training, beside others'):.1f} times" in SPEED
+
+
 def test_the_scores_of_sam_tiny():
     record = json.loads((DATA / "sam-tiny" / "record.json").read_text(encoding="utf-8"))
     columns = ("box_filled", "box", "click_1", "click_3", "click_5")
