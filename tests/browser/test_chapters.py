@@ -25,7 +25,7 @@ def chapter(request, lab, browser):
     """A chapter after "run all cells", with what its browser's console said."""
     page, said = open_notebook(browser, lab, request.param)
     page.evaluate("window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
-    page.set_default_timeout(240_000)
+    page.set_default_timeout(400_000)
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(
         f"{NOTEBOOK}.content.model.toJSON().cells.filter(c => c.cell_type === 'code')"
