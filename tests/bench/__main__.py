@@ -7,6 +7,7 @@ import argparse
 from importlib import import_module
 
 from seghw.config import DATA
+from seghw.errors import BadInput
 from seghw.io import atomic_write
 
 NAMES = ("data", "train", "laptop", "evaluate", "losses", "sam", "live")
@@ -15,7 +16,10 @@ parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc
 parser.add_argument("what", nargs="*", choices=[*NAMES, "full", []], default=[])
 for name in parser.parse_args().what or NAMES:
     bench = getattr(import_module(f"tests.bench.bench_{name}"), f"bench_{name}")
-    text = str(bench(tried=True) if name == "train" else bench())
+    try:
+        text = str(bench(tried=True) if name == "train" else bench())
+    except BadInput as error:  # no GPU, no DLStudio
+        parser.exit(2, f"{error}\n")
     print(text)
     with atomic_write(DATA / "bench" / f"{name}.txt") as path:
         path.write_text(text + "\n", encoding="utf-8")
