@@ -88,7 +88,11 @@ def lab(browser, tmp_path_factory):
         yield address
     finally:
         server.terminate()
-        server.wait()
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:  # seen: it waits for a thread of its own, for ever
+            server.kill()
+            server.wait()
 
 
 def open_notebook(browser, address, name, **look):
