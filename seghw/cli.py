@@ -107,6 +107,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     coco.add_argument("--classes", nargs="+", default=["pizza", "cat", "bus"])
     coco.add_argument("--size", type=int, default=256)
     coco.add_argument("--min-box", type=int, default=200, help="least side of the box in pixels")
+    coco.add_argument("--min-area", type=int, default=0, help="least area of the mask in pixels")
     coco.add_argument("--instances", choices=("single", "any"), default="single")
     coco.add_argument("--out", type=Path, help="default: data/coco3, or data/own+CLASS+CLASS")
     coco.set_defaults(run=_data_coco)
@@ -134,7 +135,7 @@ def _data_coco(args: argparse.Namespace) -> None:
     from seghw.data import coco
     from seghw.data.download import fetch_annotations, fetch_images
 
-    rule = (args.classes, args.min_box, args.instances)
+    rule = (args.classes, args.min_box, args.instances, args.min_area)
     annotations, images = args.annotations, args.images
     if args.download:
         annotations, images = fetch_annotations(args.download, args.split), args.download

@@ -145,6 +145,20 @@ def test_the_box_must_reach_min_box_on_both_sides(folder):
     assert ids(coco.select(folder.write())) == [0]
 
 
+def test_images_can_be_chosen_by_the_area_of_the_mask(folder):
+    """A square of 200 x 200 pixels and its half, a triangle, in the same box."""
+    square = [10, 10, 210, 10, 210, 210, 10, 210]
+    for image_id, corners in enumerate([square, square[:6]]):
+        folder.image(image_id, f"{image_id}.png", size=(500, 500))
+        folder.annotation(image_id, "cat", [corners], bbox=[10, 10, 200, 200])
+    annotations = folder.write()
+    assert ids(coco.select(annotations)) == [0, 1]
+    assert ids(coco.select(annotations, min_area=40_000)) == [0]
+    assert ids(coco.select(annotations, min_area=19_000)) == [0, 1]
+    assert ids(coco.select(annotations, min_area=40_000, instances="any")) == [0, 1]
+    fails(lambda: coco.select(annotations, min_area=40_001), "2 have a mask under 40001 pixels")
+
+
 def test_any_ignores_min_box_and_still_no_crowd(mixed):
     chosen = coco.select(mixed.json, instances="any")
     assert ids(chosen) == [3, 4, 6, 9]
