@@ -71,8 +71,11 @@ def _markdown(results: Sequence[Result]) -> str:
     for number, rows in enumerate(by_claim(results), start=1):
         claim = rows[0].claim
         sentence = f"**{number}. {claim.text}** ({_where(rows[0])})"
-        told = "; ".join([claim.question, *_notes(rows)])
-        lines.append(_cells([sentence, "", "", told, *[""] * 4, f"**{sentence_verdict(rows)}**"]))
+        lines.append(
+            _cells(
+                [sentence, "", "", question_text(rows), *[""] * 4, f"**{sentence_verdict(rows)}**"]
+            )
+        )
         lines += [_cells(_markdown_row(row)) for row in rows]
     return "\n".join([*lines, "", RULE.replace("*", r"\*")])
 
@@ -99,6 +102,11 @@ def _cells(cells: Sequence[str]) -> str:
 def _where(row: Result) -> str:
     figure = row.claim.figure
     return f"section {row.claim.where}" + (f", figures {figure}" if figure else "")
+
+
+def question_text(rows: Sequence[Result]) -> str:
+    """What a claim's rows are to show, and what they remark."""
+    return "; ".join([rows[0].claim.question, *_notes(rows)])
 
 
 def _notes(rows: Sequence[Result]) -> list[str]:

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from seghw.claims import all_results
 from seghw.claims.stats import RULE, Result, by_claim, sentence_verdict
-from seghw.claims.table import basis, effect_text, reading_text
+from seghw.claims.table import basis, effect_text, question_text, reading_text
 from seghw.config import DATASETS, RECIPES, ROOT
 from seghw.errors import BadInput
 from seghw.io import atomic_write
@@ -210,7 +210,7 @@ class Document:
             f'<div role="note" class="claim {kind}" id="claim-{key}">'
             f"<p><b>The report says: {html.escape(claim.text)}.</b> "
             f'<span class="verdict">{found}</span></p>'
-            f"<p>Measured: {html.escape(claim.question)}.</p>{self._html_rows(rows)}</div>\n"
+            f"<p>Measured: {html.escape(question_text(rows))}.</p>{self._html_rows(rows)}</div>\n"
         )
 
     def _html_rows(self, rows: Sequence[Result], table_id: str = "") -> str:
@@ -301,7 +301,7 @@ class Document:
         claim = rows[0].claim
         return (
             f"#claim([{typst_text(claim.text)}], [{sentence_verdict(rows)}], "
-            f"[{typst_text(claim.question)}], [{self._typst_rows(rows)}])\n\n"
+            f"[{typst_text(question_text(rows))}], [{self._typst_rows(rows)}])\n\n"
         )
 
     def _typst_rows(self, rows: Sequence[Result], named: bool = False) -> str:
