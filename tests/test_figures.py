@@ -15,7 +15,7 @@ from PIL import Image
 
 from seghw.config import COCO3
 from seghw.errors import BadInput
-from seghw.report.figures import FIGURES, make_figures, parse_numbers
+from seghw.report.figures import BEYOND, FIGURES, make_figures, parse_numbers
 from seghw.report.plots import color_masks, overlay, use_notebook_style
 from seghw.results import Records
 
@@ -95,6 +95,15 @@ def test_missing_records_are_named(tmp_path):
     with pytest.raises(BadInput, match="no runs for shapes, report, mse"):
         make_figures("1", out=tmp_path, records=Records(tmp_path, "smoke"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_both_sizes_are_drawn_as_far_as_they_were_trained(sweep, tmp_path):
+    figure, caption = BEYOND["full_size"](Records(sweep, "smoke"))
+    small, large = figure.axes[:2]
+    assert len(small.get_legend_handles_labels()[1]) == 5  # MSE, Dice, three coefficients
+    assert [text.get_text().split()[-1] for text in large.texts] == ["full"]  # how to train them
+    assert "smoke 0.001 (" in caption or "smoke 0.0001 (" in caption or "smoke 1e-05 (" in caption
+    assert BEYOND["full_size"](Records(tmp_path, "smoke"))[1].endswith("no runs.")
 
 
 def test_overlapping_masks_average_their_colors():

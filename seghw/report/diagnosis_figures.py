@@ -172,7 +172,7 @@ def full_size(records: Records) -> Drawn:
         "look-alike, recipe report. Above: validation mean IoU at the end, by loss and learning "
         "rate (dots: seeds; lines: their mean). Below: after every epoch, one seed at its best "
         "rate. Dotted: what painting every fourth pixel can reach at most while the others stay "
-        f"empty. Best rates: {'; '.join(told)}."
+        f"empty. Best rates: {'; '.join(told) or 'no runs'}."
     )
 
 
