@@ -7,6 +7,7 @@ default optimizers in place of the fused ones. Processor time: a sweep has a run
 import subprocess
 import sys
 import time
+import timeit
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +23,7 @@ from seghw.data import shapes
 from seghw.evaluate import predict
 from seghw.seeding import seeded
 from seghw.train.trainer import Training
-from tests.bench.harness import Bench, Result, Timing, ratio
+from tests.bench.harness import Bench, Result, Timing, interleave, ratio
 
 CONFIGS = {
     "report": TrainConfig("shapes5", "report", "mse_dice", 1e-3, 60.0),
@@ -129,11 +130,10 @@ def _ways(layer: nn.Module, x: Tensor) -> list[Callable[[], Tensor]]:
     ways = []
     for layout in (torch.channels_last, torch.contiguous_format):
         moved, weight = x.contiguous(memory_format=layout), layer.weight.to(memory_format=layout)
+        more = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
         if isinstance(layer, nn.Conv2d):
-            more = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
             ways.append(partial(F.conv2d, moved, weight, layer.bias, **more))
             continue
-        more = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
         more["output_padding"] = layer.output_padding
         ways.append(partial(F.conv_transpose2d, moved, weight, layer.bias, **more))
         if layer.stride == (1, 1):
@@ -143,13 +143,8 @@ def _ways(layer: nn.Module, x: Tensor) -> list[Callable[[], Tensor]]:
 
 
 def _seconds(call: Callable[[], Tensor]) -> float:
-    found = []
-    for _ in range(15):
-        start = time.process_time()
-        for _ in range(10):
-            call()
-        found.append((time.process_time() - start) / 10)
-    return float(np.median(found[1:]))
+    call()
+    return float(np.median(timeit.repeat(call, timer=time.process_time, number=10, repeat=14))) / 10
 
 
 def _beside_others(rounds: int) -> list[Result]:
@@ -160,25 +155,15 @@ def _beside_others(rounds: int) -> list[Result]:
         "training": partial(_step, training),
         "evaluation": partial(predict, training.model, data.images, training.recipe, "shapes5"),
     }
-    alone = {name: _wall(call, rounds) for name, call in sides.items()}
+    alone = interleave(sides, rounds, at_least=0)
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(_BUSY)]
     try:
-        beside = {name: _wall(call, rounds) for name, call in sides.items()}
+        beside = interleave(sides, rounds, at_least=0)
     finally:
         for process in busy:
             process.kill()
             process.wait()
     return [
-        Result(f"{name}, beside others", beside[name] / alone[name], "x", at_most=2.5)
-        for name in sides
+        Result(f"{a.what}, beside others", b.median / a.median, "x", at_most=2.5)
+        for a, b in zip(alone, beside, strict=True)
     ]
-
-
-def _wall(call: Callable[[], object], rounds: int) -> float:
-    call()
-    found = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - start)
-    return float(np.median(found))

@@ -33,6 +33,7 @@ from tests.bench.bench_evaluate import (
     masks_of_grid,
     plausible_outputs,
 )
+from tests.bench.bench_laptop import bench_laptop
 from tests.bench.bench_losses import bench_losses, reference_dice_loss, reference_report_dice_loss
 from tests.bench.bench_sam import _peak_memory, bench_sam, spread_logits
 from tests.bench.bench_train import bench_train, flop, loss_difference, peak_sides
@@ -381,3 +382,21 @@ def test_the_peak_of_memory_is_seen_after_it_has_passed():
         time.sleep(0.1)
         del held
     assert 60e6 < peak() < 400e6
+
+
+# The laptop's step
+
+
+def test_the_parts_of_the_laptop_s_step_are_all_of_it():
+    threads = torch.get_num_threads()
+    try:
+        bench = bench_laptop(rounds=1)
+    finally:
+        torch.set_num_threads(threads)
+    for recipe in ("report", "corrected"):
+        shares = [r.value for r in bench.results if r.what.startswith(f"{recipe}, share")]
+        assert sum(shares) == pytest.approx(100)
+        assert 20 < bench.result(f"{recipe}, share of convolutions").value < 95
+        what = f"{recipe}, a step over the fastest convolutions of its shapes"
+        assert bench.result(what).value > 1, "a step is more than its convolutions"
+    assert bench.result("training, beside others").at_most == 2.5
