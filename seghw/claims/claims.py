@@ -246,22 +246,21 @@ def check_claims(
         raise BadInput(f"no claim has the key {', '.join(sorted(unknown))}")
     records = planned(records)
     groups = [Group(records, *names) for names in product(DRAWN, RECIPES)]
+    full = Group(Records(records.folder, "full"), "shapes", "report")
     results = []
     for claim in (claim for claim in CLAIMS if claim.key in keys):
         given = [effect for key, effect in sam_results if key == claim.key]
         effects = given or [e for group in groups for e in _measure(claim, group)]
-        effects[0] = replace(effects[0], note=effects[0].note or _at_full_size(claim, records))
+        if records.profile != "full":
+            effects[0] = replace(effects[0], note=effects[0].note or _remark(claim, full))
         results += [Result(claim, effect) for effect in effects]
     return results
 
 
-def _at_full_size(claim: Claim, records: Records) -> str:
+def _remark(claim: Claim, full: Group) -> str:
     """The same, measured on runs of the report's own size; "" where that takes what is missing."""
-    if records.profile == "full":
-        return ""
-    group = Group(Records(records.folder, "full"), "shapes", "report")
     try:
-        first = next(iter(claim.measure(group)))
+        first = next(iter(claim.measure(full)))
     except BadInput:
         return ""
     if first.exact or not math.isfinite(first.value):
