@@ -1,4 +1,4 @@
-"""The one exception that means "the input is at fault, not the program", and two common helpers."""
+"""The one exception that means "the input is at fault, not the program"; how errors are told."""
 
 import operator
 from typing import Any
@@ -29,3 +29,15 @@ def whole_number(name: str, value: Any, least: int) -> int:
     if number is None or isinstance(value, bool) or number < least:
         raise BadInput(f"{name} must be a whole number of at least {least}, got {value!r}")
     return number
+
+
+def explain_in(shell: Any) -> None:
+    """Have an IPython shell tell an interrupt in a line, and a missing name with what to run."""
+    shell.set_custom_exc((KeyboardInterrupt, NameError), _explain)
+
+
+def _explain(shell: Any, kind: type, error: BaseException, trace: Any, tb_offset: Any = None):
+    if kind is KeyboardInterrupt:
+        return print("interrupted")
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    print("If a cell above has not run yet: Run > Run All Above Selected Cell.")

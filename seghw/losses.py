@@ -142,6 +142,12 @@ class GradientBalance(NamedTuple):
     dice: float  # the same for the Dice term
     ratio: float  # mse / dice: the coefficient at which both norms are equal
 
+    @classmethod
+    def of(cls, norms: Tensor) -> "GradientBalance":
+        """From what ``gradient_norms`` returns; the ratio is infinite without a Dice gradient."""
+        mse, dice = norms.tolist()
+        return cls(mse, dice, mse / dice if dice else float("inf"))
+
 
 def gradient_balance(
     pred: Tensor, target: Tensor, dice: DiceLoss = report_dice_loss
@@ -152,15 +158,15 @@ def gradient_balance(
         pred: (N, C, H, W); need not require a gradient.
         target: (N, C, H, W).
         dice: the Dice loss to compare the MSE with.
-
-    Returns:
-        Norms as floats; the ratio is infinite where the Dice term has no gradient.
     """
+    return GradientBalance.of(gradient_norms(pred, target, dice))
+
+
+def gradient_norms(pred: Tensor, target: Tensor, dice: DiceLoss) -> Tensor:
+    """The norms of ``gradient_balance``, MSE then Dice, as a float32 tensor (2,)."""
     pred = pred.detach().requires_grad_(True)
     with torch.enable_grad():
-        norms = [
-            torch.autograd.grad(term(pred, target), pred)[0].float().norm().item()
-            for term in (F.mse_loss, dice)
+        gradients = [
+            torch.autograd.grad(term(pred, target), pred)[0] for term in (F.mse_loss, dice)
         ]
-    mse_norm, dice_norm = norms
-    return GradientBalance(mse_norm, dice_norm, mse_norm / dice_norm if dice_norm else float("inf"))
+    return torch.stack([gradient.float().norm() for gradient in gradients])

@@ -1,10 +1,12 @@
 """The notebooks are committed executed, short-celled, and small; nbval compares their outputs."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NAMES = [
@@ -71,3 +73,25 @@ def test_it_is_small_and_names_no_folder_of_its_author(path):
     assert path.stat().st_size < 1_000_000
     found = re.search(r"/(home|root|Users|tmp|work)/[\w./-]+", path.read_text(encoding="utf-8"))
     assert not found, found
+
+
+def test_make_lab_s_kernels_say_what_to_run_before_the_first_cell_has_run():
+    makefile = (FOLDER.parent / "Makefile").read_text(encoding="utf-8")
+    [recipe] = [line for line in makefile.splitlines() if "jupyter lab" in line]
+    startup = (
+        recipe.split()[0].replace("$(CURDIR)", str(FOLDER.parent)).removeprefix("PYTHONSTARTUP=")
+    )
+    environment = {**os.environ, "PYTHONSTARTUP": startup}
+    manager, client = start_new_kernel(kernel_name="python3", env=environment)
+    said = []
+    try:
+        client.execute_interactive("records.runs", output_hook=said.append, timeout=60)
+        client.execute_interactive("explain_in", output_hook=said.append, timeout=60)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    shown = [message["content"] for message in said]
+    printed = [content["text"] for content in shown if "text" in content]
+    missing = [content["evalue"] for content in shown if "evalue" in content]
+    assert printed == ["If a cell above has not run yet: Run > Run All Above Selected Cell.\n"] * 2
+    assert missing == [f"name {name!r} is not defined" for name in ("records", "explain_in")]

@@ -3,7 +3,6 @@
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 
 from seghw.config import LOSS_NAMES, ClassSpec
 from seghw.data.dataset import SegmentationSet
+from seghw.errors import explain_in
 from seghw.threads import use_threads
 from seghw.train.runs import Run
 
@@ -64,14 +64,7 @@ def use_notebook_style(dpi: int = 80) -> None:
     mpl.rcParams.update({"figure.dpi": dpi, "font.size": points, "axes.titlesize": points})
     shell = get_ipython()
     shell.display_formatter.formatters["image/png"].for_type(Figure, _notebook_png)
-    shell.set_custom_exc((KeyboardInterrupt, NameError), _explain)
-
-
-def _explain(shell: Any, kind: type, error: BaseException, trace: Any, tb_offset: Any = None):
-    if kind is KeyboardInterrupt:
-        return print("interrupted")
-    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
-    print("If a cell above has not run yet: Run > Run All Above Selected Cell.")
+    explain_in(shell)
 
 
 def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, int | str]]:

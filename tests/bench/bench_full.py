@@ -1,4 +1,6 @@
-"""The report's own size on one GPU: all runs side by side, each step of a run one CUDA graph.
+"""Many runs on one GPU: the plan's, and the report's own size.
+
+They train side by side, and each step of a run is one CUDA graph.
 
 A step of four small images is over a thousand small operations, and a GPU waits for Python before
 each of them. Recorded as a graph the step is one call, and the graphs of several runs, each on its
@@ -7,18 +9,22 @@ own stream, fill the GPU together. Everything else is the trainer's.
 
 import copy
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seghw.claims.plan import plan
 from seghw.config import RECIPES, RUNS, TrainConfig
 from seghw.data.dataset import SegmentationSet
 from seghw.data.splits import open_split
 from seghw.errors import BadInput
-from seghw.losses import LossTerms
+from seghw.losses import GradientBalance, LossTerms, gradient_norms
 from seghw.train.runs import Run, run_folder
 from seghw.train.sweep import grid
 from seghw.train.trainer import Training
@@ -63,31 +69,35 @@ class GraphedTraining(Training):
         torch.cuda.synchronize()
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, stream=self.stream):
-            self.terms = self._one_step()
+            self.terms, self.norms = self._one_step()
         self.model.load_state_dict(untrained)
         for state in self.optimizer.state.values():
             for value in state.values():
                 value.zero_()
         torch.cuda.synchronize()
 
-    def _one_step(self) -> Tensor:
+    def _one_step(self) -> tuple[Tensor, Tensor]:
         x = self.inputs[self.index].contiguous(memory_format=torch.channels_last)
-        terms = self._loss(self.model(x), self.targets[self.index])
+        target = self.targets[self.index]
+        output = self.model(x)
+        terms = self._loss(output, target)
+        norms = gradient_norms(output, target, self.dice)
         self.optimizer.zero_grad()
         terms.total.backward()
         self.optimizer.step()
-        return torch.stack(terms).detach()
+        return torch.stack(terms).detach(), norms
 
     def step(
         self, indices: np.ndarray, iteration: int, *, measure_gradients: bool
-    ) -> tuple[LossTerms, object]:
-        """As the trainer's; steps that are logged or short are its own."""
-        if measure_gradients or len(indices) < len(self.index):
+    ) -> tuple[LossTerms, GradientBalance | None]:
+        """As the trainer's; a step with fewer images is its own."""
+        if len(indices) < len(self.index):
             return super().step(indices, iteration, measure_gradients=measure_gradients)
         self.rate.fill_(self._learning_rate(iteration))
         self.index.copy_(torch.from_numpy(indices), non_blocking=True)
         self.graph.replay()
-        return LossTerms(*self.terms.clone()), None
+        norms = GradientBalance.of(self.norms) if measure_gradients else None
+        return LossTerms(*self.terms.clone()), norms
 
     def train(self) -> Run:
         """The whole run, on a stream of its own."""
@@ -96,8 +106,28 @@ class GraphedTraining(Training):
             return self.run(progress=False)
 
 
+def side_by_side(configs: Sequence[TrainConfig], runs: Path) -> int:
+    """Train those configurations that have no record yet; returns how many."""
+    missing = [c for c in configs if not (run_folder(c, runs) / "run.json").is_file()]
+    trainings: list[GraphedTraining] = []
+    alike = attrgetter("dataset", "recipe", "profile")
+    for _, some in groupby(sorted(missing, key=alike), alike):
+        some = list(some)
+        parts = [open_split(some[0], split) for split in ("train", "validation")]
+        recipe = some[0].settings
+        inputs = recipe.inputs(parts[0].images, some[0].dataset).cuda()
+        targets = recipe.targets(parts[0].masks, parts[0].classes).cuda()
+        trainings += [
+            GraphedTraining(c, *parts, run_folder(c, runs), inputs, targets) for c in some
+        ]
+    if trainings:
+        with ThreadPoolExecutor(len(trainings)) as pool:
+            list(pool.map(GraphedTraining.train, trainings))
+    return len(trainings)
+
+
 def bench_full(runs: Path = RUNS) -> str:
-    """Train those runs of the grid on the shapes that have no record yet, seed 0.
+    """Train what has no record yet: the plan's runs, and the grid on the shapes at full size.
 
     Raises:
         BadInput: there is no CUDA GPU.
@@ -105,20 +135,11 @@ def bench_full(runs: Path = RUNS) -> str:
     if not torch.cuda.is_available():
         raise BadInput("the report's own size wants a CUDA GPU")
     start = time.perf_counter()
-    trainings = []
-    for recipe in RECIPES.values():
-        configs = grid("shapes5", recipe.name, profile="full", seeds=(0,))
-        parts = [open_split(configs[0], split) for split in ("train", "validation")]
-        inputs = recipe.inputs(parts[0].images, "shapes5").cuda()
-        targets = recipe.targets(parts[0].masks, parts[0].classes).cuda()
-        trainings += [
-            GraphedTraining(config, *parts, run_folder(config, runs), inputs, targets)
-            for config in configs
-            if not (run_folder(config, runs) / "run.json").is_file()
-        ]
-    if trainings:
-        with ThreadPoolExecutor(len(trainings)) as pool:
-            list(pool.map(GraphedTraining.train, trainings))
+    torch.backends.cudnn.allow_tf32 = False  # the plan's other runs were computed on CPUs
+    trained = side_by_side(plan(), runs)
+    torch.backends.cudnn.allow_tf32 = True
+    for recipe in RECIPES:
+        trained += side_by_side(grid("shapes5", recipe, profile="full", seeds=(0,)), runs)
     minutes = (time.perf_counter() - start) / 60
     name = torch.cuda.get_device_name()
-    return f"{len(trainings)} runs side by side in {minutes:.1f} minutes on {name}"
+    return f"{trained} runs side by side in {minutes:.1f} minutes on {name}"
