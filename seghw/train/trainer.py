@@ -287,7 +287,7 @@ class Training:
         if self.recipe.optimizer == "sgd":
             return self.config.learning_rate
         share = iteration / self.iterations
-        warm_up = min(1.0, share / 0.1)
+        warm_up = min(1.0, share / self.recipe.warm_up)
         return self.config.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * share))
 
     def _divergence(self, iteration: int, loss: Tensor) -> str:

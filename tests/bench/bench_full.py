@@ -1,6 +1,4 @@
-"""Many runs on one GPU: the plan's, and the report's own size.
-
-They train side by side, and each step of a run is one CUDA graph.
+"""Many runs side by side on one GPU, each step of a run one CUDA graph.
 
 A step of four small images is over a thousand small operations, and a GPU waits for Python before
 each of them. Recorded as a graph the step is one call, and the graphs of several runs, each on its
