@@ -32,7 +32,7 @@ grade: .venv/ready
 	$(BIN)/python -m seghw.assignment grade "$(SUBMISSIONS)"
 
 lab: .venv/ready
-	PYTHONSTARTUP=$(CURDIR)/notebooks/.lab/startup.py $(BIN)/jupyter lab --allow-root --LabApp.app_settings_dir=notebooks/.lab --LabApp.default_url=/lab/tree/notebooks/README.md
+	PYTHONSTARTUP="$(CURDIR)/notebooks/.lab/startup.py" $(BIN)/jupyter lab --allow-root --LabApp.app_settings_dir=notebooks/.lab --LabApp.default_url=/lab/tree/notebooks/README.md
 
 # Trains the whole grid again, beside the committed records; interrupt and repeat at will.
 # `make figures RUNS=data/retrained` then draws what came out.

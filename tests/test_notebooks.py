@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,8 @@ def test_it_is_small_and_names_no_folder_of_its_author(path):
 def test_make_lab_s_kernels_say_what_to_run_before_the_first_cell_has_run():
     makefile = (FOLDER.parent / "Makefile").read_text(encoding="utf-8")
     [recipe] = [line for line in makefile.splitlines() if "jupyter lab" in line]
-    startup = (
-        recipe.split()[0].replace("$(CURDIR)", str(FOLDER.parent)).removeprefix("PYTHONSTARTUP=")
-    )
-    environment = {**os.environ, "PYTHONSTARTUP": startup}
+    startup = shlex.split(recipe.replace("$(CURDIR)", str(FOLDER.parent)))[0]
+    environment = {**os.environ, "PYTHONSTARTUP": startup.removeprefix("PYTHONSTARTUP=")}
     manager, client = start_new_kernel(kernel_name="python3", env=environment)
     said = []
     try:

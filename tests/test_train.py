@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_history_has_a_row_a_step_and_its_terms_add_up(smoke_run):
     assert np.allclose(history["loss"], total, rtol=1e-4)
 
 
-def test_history_has_the_pull_of_both_terms(smoke_run, tmp_path, monkeypatch):
+def test_history_has_the_gradients_of_both_terms(smoke_run, tmp_path, monkeypatch):
     """Norms of the gradients at the output, by hand for the MSE: 2 |output - target| / size."""
     monkeypatch.setattr("seghw.train.trainer.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
     run = train(replace(CONFIG, epochs=1), runs=tmp_path, progress=False)
@@ -221,6 +222,18 @@ def test_weights_on_disk_keep_what_half_precision_cannot_hold(tmp_path):
     on_disk = load_file(tmp_path / "model.safetensors")
     assert on_disk["down_norm_outer.running_var"].tolist() == [1e6] * 8
     assert on_disk["stem.weight"].dtype == torch.float16
+
+
+@pytest.mark.parametrize(("profile", "warm_up"), [("laptop", 0.1), ("live", 0.2)])
+def test_the_rate_rises_in_a_line_and_falls_along_a_cosine(profile, warm_up):
+    config = TrainConfig("shapes5", "corrected", "dice", 8.0, profile=profile)
+    training = SimpleNamespace(config=config, recipe=config.settings, iterations=1000)
+    rate = lambda share: Training._learning_rate(training, 1000 * share)  # noqa: E731
+    cosine = lambda share: 4 * (1 + math.cos(math.pi * share))  # noqa: E731
+    assert rate(warm_up / 4) == pytest.approx(cosine(warm_up / 4) / 4)
+    assert rate(warm_up) == pytest.approx(cosine(warm_up))
+    assert rate(0.5) == pytest.approx(4.0)
+    assert rate(1.0) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_muon_moves_a_kernel_equally_far_in_every_direction():
