@@ -146,10 +146,10 @@ class Recipe:
     valued_masks: bool  # targets are mask x class value, not mask
     raw_shapes: bool  # shapes enter as 0..255; everything else enters as -1..1
     threshold: float | None  # of the decoding; None decodes by the value bands of Listing 4
-    optimizer: str  # "sgd" (momentum 0.9); "adamw", "muon" (cosine decay after a warm-up)
+    optimizer: str  # "sgd" (momentum 0.9), "adamw" or "muon"
     batch_size: int
     learning_rates: tuple[float, ...]  # of the grid
-    warm_up: float = 0.1  # of AdamW and Muon, as a share of the iterations
+    warm_up: float | None  # share of the iterations, then a cosine to 0; None: constant rate
 
     def inputs(self, images: np.ndarray, dataset: str) -> "Tensor":
         """uint8 (N, 3, H, W) to what the network is fed, float32 of the same shape."""
@@ -187,6 +187,7 @@ REPORT = Recipe(
     optimizer="sgd",
     batch_size=4,
     learning_rates=(1e-3, 1e-4, 1e-5),
+    warm_up=None,
 )
 CORRECTED = Recipe(
     name="corrected",
@@ -197,6 +198,7 @@ CORRECTED = Recipe(
     optimizer="adamw",
     batch_size=8,
     learning_rates=(4e-3,),
+    warm_up=0.1,
 )
 RECIPES = {recipe.name: recipe for recipe in (REPORT, CORRECTED)}
 #: ``corrected`` in the profile ``live``: another optimizer reaches the same score sooner.

@@ -283,8 +283,8 @@ class Training:
         )
 
     def _learning_rate(self, iteration: int) -> float:
-        """Constant under SGD, as in the course; else a linear warm-up and a cosine to zero."""
-        if self.recipe.optimizer == "sgd":
+        """Constant, as in the course, or a linear warm-up and a cosine to zero."""
+        if self.recipe.warm_up is None:
             return self.config.learning_rate
         share = iteration / self.iterations
         warm_up = min(1.0, share / self.recipe.warm_up)
