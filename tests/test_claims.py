@@ -360,15 +360,6 @@ def test_the_terms_are_compared_by_value_and_by_gradient(tmp_path):
     assert (weighted.detail, weighted.images) == ("coefficient 60", 64)
 
 
-def test_older_records_have_no_gradients(tmp_path):
-    made = coefficients(tmp_path, {20.0: 0.2, 40.0: 0.3, 60.0: 0.5})
-    for path in tmp_path.glob("smoke/*lambda60*seed0/history.csv"):
-        rows = [line.split(",")[:4] for line in path.read_text().splitlines()]
-        path.write_text("\n".join(",".join(row) for row in rows) + "\n")
-    value, gradient = claim_measurements.unweighted_ratio(made)
-    assert (value.seeds, gradient.seeds) == (3, 2)
-
-
 def test_the_most_equal_coefficient_is_held_against_the_others(tmp_path):
     histories = {
         f"lambda{c:g}": {"mse": (mse,), "dice": (1.0,)}

@@ -96,8 +96,8 @@ def term_ratios(seeds: Seeds, weight: float = 1.0) -> Iterator[Effect]:
     dice, detail = "Dice", ""
     if weight != 1:
         dice, detail = "(coefficient x Dice)", f"coefficient {weight:g}"
+    histories = [run.history for run in seeds.values()]
     for kind, suffix in (("value", ""), ("gradient", "_gradient")):
-        histories = [r.history for r in seeds.values() if "mse" + suffix in r.history]
         with np.errstate(divide="ignore"):  # without a gradient of Dice the ratio is infinite
             ratios = [np.median(h["mse" + suffix] / h["dice" + suffix]) for h in histories]
         yield from_seeds(

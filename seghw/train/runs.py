@@ -140,8 +140,6 @@ class Run:
     def history(self) -> dict[str, np.ndarray]:
         """Columns of ``history.csv`` as float64 arrays of equal length.
 
-        Records of older versions lack the two columns of gradients.
-
         Raises:
             BadInput: the file is missing, or is not the history of this run.
         """
@@ -150,7 +148,7 @@ class Run:
             with path.open(encoding="utf-8", newline="") as file:
                 names, *rows = csv.reader(file)
             table = np.array(rows, dtype=float).reshape(-1, len(names))
-            if tuple(names) not in (HISTORY_COLUMNS, HISTORY_COLUMNS[:4]):
+            if tuple(names) != HISTORY_COLUMNS:
                 raise ValueError(f"its columns are {names}")
             steps, expected = table[:, 0], self._iterations()
             if not len(table) or (np.diff(steps, prepend=0) <= 0).any():
