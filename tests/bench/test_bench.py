@@ -23,6 +23,7 @@ from seghw.data.dataset import batches
 from seghw.errors import BadInput
 from seghw.network import MUNet
 from seghw.report import plots as panels
+from seghw.train.runs import load_run, run_folder
 from tests.bench import bench_losses as losses_module
 from tests.bench import bench_tried
 from tests.bench.bench_data import bench_data, gather_sides, largest_difference, memory
@@ -33,6 +34,7 @@ from tests.bench.bench_evaluate import (
     masks_of_grid,
     plausible_outputs,
 )
+from tests.bench.bench_full import full_size
 from tests.bench.bench_laptop import bench_laptop
 from tests.bench.bench_losses import bench_losses, reference_dice_loss, reference_report_dice_loss
 from tests.bench.bench_sam import _peak_memory, bench_sam, spread_logits
@@ -400,3 +402,11 @@ def test_the_parts_of_the_laptop_s_step_are_all_of_it():
         what = f"{recipe}, a step over the fastest convolutions of its shapes"
         assert bench.result(what).value > 1, "a step is more than its convolutions"
     assert bench.result("training, beside others").at_most == 2.5
+
+
+# The report's own size
+
+
+def test_its_runs_are_recorded():
+    for config in full_size():
+        assert load_run(run_folder(config)).config == config

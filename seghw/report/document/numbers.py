@@ -211,12 +211,15 @@ def _between_losses(records: Records):
     return _apart(best_setting(records.runs("shapes", "report", loss)) for loss in LOSS_NAMES)
 
 
-def _gain(profile: str | None):
+def _gain(family: str, profile: str | None = None):
     def compute(records: Records):
         sized = Records(records.folder, profile) if profile else records
-        groups = [best_setting(sized.runs("shapes", "report", x)) for x in ("mse_dice", "mse")]
-        both, mse = (np.mean([run.score for run in runs]) for runs in groups)
-        return f"{both - mse:+.3f}", [run for runs in groups for run in runs]
+        # The rate first: only the best rate has all seeds at that size.
+        rates = best_by_coefficient(sized.runs(family, "report", "mse_dice")).values()
+        both = best_setting([run for runs in rates for run in runs])
+        mse = best_setting(sized.runs(family, "report", "mse"))
+        means = [np.mean([run.score for run in runs]) for runs in (both, mse)]
+        return f"{means[0] - means[1]:+.3f}", both + mse
 
     return compute
 
@@ -275,12 +278,22 @@ FACTS: dict[str, Fact] = {
     "gain": (
         "validation IoU of the best MSE + Dice minus that of the best MSE, shapes, report",
         "seghw.train.runs.best_setting",
-        _gain(None),
+        _gain("shapes"),
     ),
     "gain full": (
         "the same difference at the report's own size",
         "seghw.train.runs.best_setting",
-        _gain("full"),
+        _gain("shapes", "full"),
+    ),
+    "gain scenes": (
+        "validation IoU of the best MSE + Dice minus that of the best MSE, scenes, report",
+        "seghw.train.runs.best_setting",
+        _gain("coco"),
+    ),
+    "gain scenes full": (
+        "the same difference at the report's own size",
+        "seghw.train.runs.best_setting",
+        _gain("coco", "full"),
     ),
     "absent": (
         "share of the pairs of image and class where the class is absent",
