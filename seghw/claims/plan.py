@@ -9,7 +9,7 @@ The number of seeds follows from the spread over seeds 0, 1 and 2: half of a 95 
 deviation is 0.010 to 0.013 for the coefficients on the shapes, so that 16 seeds bring the half
 interval below ``stats.MARGIN``; it is at most 0.008 elsewhere, so that 8 do. After these 8, the
 deviation for the coefficients under ``report`` on the scenes turned out to be up to 0.016
-(``stats.seeds_to_decide`` says 13): that group got five more, fixed in number before they were made.
+(``stats.seeds_to_decide`` says 13): that group got five more, their number fixed in advance.
 """
 
 from collections.abc import Sequence

@@ -128,7 +128,7 @@ class Run:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """What ``sweep.best`` and ``sweep.worst`` compare: the score, then the validation MSE.
+        """What ``best`` and ``worst`` compare: the score, then the validation MSE.
 
         Runs that paint nothing share a score of 0; the MSE still tells how far each came.
         """

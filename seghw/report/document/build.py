@@ -1,19 +1,20 @@
 """Draw, fill in, write: ``report.html`` and ``report.pdf`` from run records."""
 
 import base64
-import html
 import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import matplotlib as mpl
 import typst
+from markupsafe import Markup
 from matplotlib import get_data_path
 from tqdm.auto import tqdm
 
@@ -31,13 +32,17 @@ from seghw.report.figures import BEYOND, FIGURES, parse_numbers
 from seghw.report.plots import SET_NAMES, Drawn, describe, use_style
 from seghw.results import Records
 
-HERE = Path(__file__).parent
 #: What the page's live parts are called.
 LIVE = {
     "curves": "Training curves, to compare",
     "threshold": "The decision threshold, to move",
     "clicks": "A click for the segmenter",
 }
+#: Of a table of measurements; within a claim's box the sentence goes without saying.
+HEADS = (
+    *("sentence", "data", "recipe", "measured"),
+    *("effect [95 % interval]", "rests on", "verdict"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,15 @@ class Picture:
     caption: str
     alt: str = ""
     svg: Path | None = None
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.svg.read_bytes()).decode()
+
+    @property
+    def width(self) -> str:
+        """In print, curves the whole; pictures of images, which hold less detail, less."""
+        return "100%" if "line" in self.alt or not self.recipe else "74%"
 
 
 def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/report") -> Path:
@@ -131,8 +145,6 @@ class Document:
     @cached_property
     def text(self) -> str:
         """The Markdown with its numbers."""
-        environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-        template = environment.from_string((HERE / "report.md").read_text(encoding="utf-8"))
         datasets = [run.config.dataset for run in self.records.all_runs]
         names = " and ".join(SET_NAMES[name] for name in DATASETS if name in datasets)
         sam = self.records.segmenter
@@ -140,7 +152,7 @@ class Document:
             "It is not SAM: what it does says nothing of what SAM can do, and the sentences on SAM "
             "stay undecided."
         )  # fmt: skip
-        return template.render(
+        return TEMPLATES.get_template("report.md").render(
             number=self.numbers.number,
             iou=self.numbers.iou,
             effect=self.numbers.effect,
@@ -150,81 +162,42 @@ class Document:
             segmenter_line=f"The segmenter here is {sam.name}. {is_sam}",
         )
 
-    # -- HTML -----------------------------------------------------------------------------------
-
     def html(self) -> str:
         """The page, complete in one file."""
-        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-        template = environment.from_string((HERE / "page.html").read_text(encoding="utf-8"))
-        body = to_html(self.text, self._html_block)
+        body = to_html(self.text, partial(self._block, "blocks.html"))
         live = json.dumps(live_data(self.records)).replace("</", "<\\/")
         sources = [
             (source, [(path, _relative(path, self.out)) for path in source.records])
             for source in self.numbers.sources
         ]
-        return template.render(
+        return TEMPLATES.get_template("page.html").render(
             body=body, live=live, sources=sources, figures=self._titles(), rule=RULE
         )
 
-    def _html_block(self, name: str, arguments: str, code: str) -> str:
-        if name == "formula":
-            alt, markup = arguments, code.strip()
-            return f'<p class="formula" role="img" aria-label="{html.escape(alt)}">{_formula(markup)}</p>'  # noqa: E501
-        if name == "live":
-            title = LIVE[arguments]
-            return f'<section class="live" id="live-{arguments}" aria-label="{title}"><p class="title">{title}</p></section>'  # noqa: E501
-        if name == "newpage":
-            return ""
-        if name == "fault":
-            [key] = _keys("beyond", arguments)
-            told = to_html(code, self._html_block)
-            return f'<div class="fault"><div>{told}</div>{self._html_figure(key)}</div>'
-        if name == "table":
-            return self._html_rows(self.results, "all-claims")
-        if name == "claims":
-            return "".join(self._html_claim(key) for key in arguments.split())
-        return "".join(self._html_figure(key) for key in _keys(name, arguments))
-
-    def _html_figure(self, key: str) -> str:
-        shown = []
-        for picture in self.pictures[key]:
-            caption = html.escape(picture.caption)
-            head = f"<b>{picture.recipe}</b> " if picture.recipe else ""
-            if picture.svg is None:
-                shown.append(f'<div class="gap">{head}{caption}</div>')
-                continue
-            data = base64.b64encode(picture.svg.read_bytes()).decode()
-            shown.append(
-                f'<div><img alt="{html.escape(picture.alt)}" '
-                f'src="data:image/svg+xml;base64,{data}"><p>{head}{caption}</p></div>'
-            )
-        label = _label(key)
-        caption = f"<figcaption>{label}</figcaption>"
-        return f'<figure id="{key}">{caption}<div class="pair">{"".join(shown)}</div></figure>\n'
-
-    def _html_claim(self, key: str) -> str:
-        rows = self.claims[key]
-        claim, found = rows[0].claim, sentence_verdict(rows)
-        kind = found.split(":")[0].replace(" ", "-")
-        return (
-            f'<div role="note" class="claim {kind}" id="claim-{key}">'
-            f"<p><b>The report says: {html.escape(claim.text)}.</b> "
-            f'<span class="verdict">{found}</span></p>'
-            f"<p>Measured: {html.escape(question_text(rows))}.</p>{self._html_rows(rows)}</div>\n"
+    def typst(self) -> str:
+        """The document's source for Typst."""
+        body = to_typst(self.text, partial(self._block, "blocks.typ"))
+        titles = [(key, title) for key, title in self._titles() if f"<{key}>" in body]
+        return TEMPLATES.get_template("print.typ").render(
+            body=body, sources=self.numbers.sources, figures=titles, rule=RULE
         )
 
-    def _html_rows(self, rows: Sequence[Result], table_id: str = "") -> str:
-        heads = ("sentence",) * bool(table_id) + HEADS
-        lines = [
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-            for cells in _cells(rows, bool(table_id))
-        ]
-        head = "".join(f'<th scope="col">{head}</th>' for head in heads)
-        found = f' id="{table_id}"' if table_id else ""
-        label = "All measurements" if table_id else f"Measured: {rows[0].claim.text}"
-        return (
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">'
-            f"<table{found}><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    def _block(self, template: str, name: str, arguments: str, code: str) -> str:
+        """One of the text's own blocks, in the template's markup."""
+        pictured = name in ("figures", "beyond", "fault")
+        told = ""
+        if name == "fault":
+            markup = to_html if template.endswith(".html") else to_typst
+            told = markup(code, partial(self._block, template))
+        claims = (self.claims[key] for key in arguments.split()) if name == "claims" else ()
+        return TEMPLATES.get_template(template).render(
+            name=name,
+            arguments=arguments,
+            code=code,
+            told=told,
+            figures=[(k, _label(k), self.pictures[k]) for k in _keys(name, arguments) if pictured],
+            claims=[_told(rows) for rows in claims],
+            rows=_cells(self.results) if name == "table" else (),
         )
 
     def _titles(self) -> list[tuple[str, str]]:
@@ -234,94 +207,22 @@ class Document:
             for key in self.pictures
         ]
 
-    # -- Typst ----------------------------------------------------------------------------------
 
-    def typst(self) -> str:
-        """The document's source for Typst."""
-        body = to_typst(self.text, self._typst_block)
-        sources = "".join(
-            f"[#metadata(none) <number-{k}> {k}], [{typst_text(source.text)}], "
-            f"[{typst_text(source.meaning)}], [{typst_text(source.function)}"
-            f"{_typst_records(source.records)}],\n"
-            for k, source in enumerate(self.numbers.sources, start=1)
-        )
-        figures = "".join(
-            f"#link(<{key}>)[{typst_text(title)} #h(1fr) "
-            f"#context counter(page).at(<{key}>).first()]\n\n"
-            for key, title in self._titles()
-            if f"<{key}>" in body
-        )
-        preamble = (HERE / "print.typ").read_text(encoding="utf-8")
-        return (
-            f"{preamble}\n{body}\n= Where each number comes from <sources>\n{typst_text(RULE)}\n\n"
-            f"#table(columns: (auto, auto, 1fr, 1fr), table.header([], [number], [what it is], "
-            f"[computed by, from]),\n{sources})\n= List of figures\n{figures}"
-        )
-
-    def _typst_block(self, name: str, arguments: str, code: str) -> str:
-        if name == "formula":
-            alt = json.dumps(arguments, ensure_ascii=False)
-            return f"#math.equation(block: true, alt: {alt}, ${code.strip()}$)\n"
-        if name == "live":
-            return f"#emph[{LIVE[arguments]}: in the page, report.html.]\n\n"
-        if name == "newpage":
-            return "#pagebreak(weak: true)\n"
-        if name == "fault":
-            [key] = _keys("beyond", arguments)
-            told, image = (
-                to_typst(code, self._typst_block),
-                self._typst_image(self.pictures[key][0]),
-            )
-            return f"#fault([{told}], [{image}]) <{key}>\n\n"
-        if name == "table":
-            return self._typst_rows(self.results, True)
-        if name == "claims":
-            return "".join(self._typst_claim(key) for key in arguments.split())
-        return "".join(self._typst_figure(key) for key in _keys(name, arguments))
-
-    def _typst_figure(self, key: str) -> str:
-        shown = []
-        for picture in self.pictures[key]:
-            head = f"#strong[{picture.recipe}] " if picture.recipe else ""
-            body = f"{head}{typst_text(picture.caption)}"
-            if picture.svg is not None:
-                body = f"{self._typst_image(picture)}\n\n{body}"
-            shown.append(f"[{body}]")
-        return f"#picture([{_label(key)}], {', '.join(shown)}) <{key}>\n\n"
-
-    def _typst_image(self, picture: Picture) -> str:
-        if picture.svg is None:
-            return typst_text(picture.caption)
-        alt = json.dumps(picture.alt, ensure_ascii=False)
-        path = picture.svg.relative_to(self.out).as_posix()
-        return f'#image("{path}", alt: {alt}, width: {_width(picture)})'
-
-    def _typst_claim(self, key: str) -> str:
-        rows = self.claims[key]
-        claim = rows[0].claim
-        return (
-            f"#claim([{typst_text(claim.text)}], [{sentence_verdict(rows)}], "
-            f"[{typst_text(question_text(rows))}], [{self._typst_rows(rows)}])\n\n"
-        )
-
-    def _typst_rows(self, rows: Sequence[Result], named: bool = False) -> str:
-        heads = ("sentence",) * named + HEADS
-        cells = [f"[{typst_text(cell)}]" for line in _cells(rows, named) for cell in line]
-        columns = "(1fr, " * named + "(" * (not named) + "auto, auto, 1.4fr, auto, auto, auto)"
-        head = ", ".join(f"[{head}]" for head in heads)
-        return f"#table(columns: {columns}, table.header({head}), {', '.join(cells)})"
+def _told(rows: Sequence[Result]) -> dict[str, Any]:
+    """What a claim's box says."""
+    claim, verdict = rows[0].claim, sentence_verdict(rows)
+    about = {"key": claim.key, "text": claim.text, "question": question_text(rows)}
+    return {**about, "verdict": verdict, "rows": _cells(rows)}
 
 
-HEADS = ("data", "recipe", "measured", "effect [95 % interval]", "rests on", "verdict")
-
-
-def _cells(rows: Sequence[Result], named: bool) -> Iterable[list[str]]:
+def _cells(rows: Sequence[Result]) -> list[list[str]]:
+    """A line for each measurement, under ``HEADS``."""
+    lines = []
     for row in rows:
-        mark = " *" if row.decides else ""
         effect = row.effect
-        cells = [effect.dataset, effect.recipe, reading_text(effect), effect_text(effect)]
-        cells += [basis(effect), row.verdict + mark]
-        yield [row.claim.text] * named + cells
+        line = [row.claim.text, effect.dataset, effect.recipe, reading_text(effect)]
+        lines.append([*line, effect_text(effect), basis(effect), row.verdict + " *" * row.decides])
+    return lines
 
 
 def _keys(name: str, arguments: str) -> list[str]:
@@ -335,11 +236,6 @@ def _label(key: str) -> str:
     return f"Figure {name}" if name.isdigit() else name.replace("-", " ").capitalize()
 
 
-def _width(picture: Picture) -> str:
-    """Curves over the whole width; pictures of images, which hold less detail, over less of it."""
-    return "100%" if "line" in picture.alt or not picture.recipe else "74%"
-
-
 def _relative(path: Path, start: Path) -> str:
     try:
         return Path(os.path.relpath(path, start)).as_posix()
@@ -347,15 +243,20 @@ def _relative(path: Path, start: Path) -> str:
         return path.as_posix()
 
 
-def _typst_records(paths: Sequence[Path]) -> str:
-    names = ", ".join(path.parent.name for path in paths)
-    return f"; {typst_text(names)}" if names else ""
-
-
-def _formula(markup: str) -> str:
+def _formula(markup: str) -> Markup:
     """A formula as SVG in the page's text color."""
+    markup = markup.strip()
     source = f"#set page(width: auto, height: auto, margin: 2pt)\n#set text(size: 13pt)\n${markup}$"
     svg = typst.compile(source.encode(), format="svg", ignore_system_fonts=True).decode()
     svg = svg.replace('fill="#ffffff"', 'fill="none"').replace("#000000", "currentColor")
     own = f"{zlib.crc32(markup.encode()):x}-"  # two formulas may hold the same letter
-    return re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{own}", svg)
+    return Markup(re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{own}", svg))
+
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=lambda name: name.endswith(".html"),
+    undefined=jinja2.StrictUndefined,
+)
+TEMPLATES.filters |= {"typst": typst_text, "quoted": partial(json.dumps, ensure_ascii=False)}
+TEMPLATES.globals |= {"heads": HEADS, "live_titles": LIVE, "formula": _formula}
