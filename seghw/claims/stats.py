@@ -25,7 +25,7 @@ chance. Three seeds make wide t intervals, 4.3 standard errors each way.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit  # Student's quantiles; scipy.stats takes seconds to import
@@ -128,7 +128,7 @@ class Claim:
     where: str  # section of the report
     question: str  # what would show it true, and what false
     holds: tuple[float, float]  # true of effects between these; finite ends are its null values
-    measure: Callable[..., Iterable[Effect]]  # takes a ``claim_measurements.Group``
+    measure: Callable[..., Iterable[Effect]]  # takes a ``measures.Group``
     figure: str  # numbers of the report that show it too, or "" where it shows nothing of it
 
 
@@ -241,7 +241,7 @@ def from_images(
         return from_seeds(reading, unit, [], **more)
     images = len(tables[0][0])
     weights = _weights(images)
-    scores = [score(*(_weighted(table, weights) for table in seed)) for seed in tables]
+    scores = [score(*(table.weighted(weights) for table in seed)) for seed in tables]
     values = _to_scale(unit, scores)
     values = values[~np.isnan(values[:, 0])]
     # A draw to which the score does not apply, for one seed or for all, is left out.
@@ -278,8 +278,3 @@ def _weights(images: int) -> np.ndarray:
     draws = [rng.integers(images, size=images) for _ in range(RESAMPLES)]
     counted = [np.bincount(draw, minlength=images) for draw in draws]
     return np.stack([np.ones(images, dtype=np.int64), *counted])
-
-
-def _weighted(table: CountTable, weights: np.ndarray) -> CountTable:
-    """The table summed over each row's draw: one row a resample in place of one per image."""
-    return type(table)(*(weights @ getattr(table, field.name) for field in fields(table)))

@@ -59,15 +59,11 @@ class SegmentationSet:
             self.images[indices], self.masks[indices], boxes, self.classes, self.name
         )
 
-    def split(self, *fractions: float, seed: int = 0) -> tuple["SegmentationSet", ...]:
-        """Disjoint random parts holding ``fractions`` of the images, and the rest as the last.
-
-        The same seed always gives the same parts. ``split(0.8, 0.1)`` returns three parts.
-        """
-        return tuple(self.subset(part) for part in self.partition(*fractions, seed=seed))
-
     def partition(self, *fractions: float, seed: int = 0) -> tuple[np.ndarray, ...]:
-        """The sorted indices of the parts that ``split`` returns; no image is read for them."""
+        """The sorted indices of disjoint random parts: ``fractions`` of the images, and the rest.
+
+        The same seed always gives the same parts. ``partition(0.8, 0.1)`` returns three of them.
+        """
         if min(fractions, default=0) < 0 or sum(fractions) > 1:
             raise BadInput(f"fractions must be >= 0 and add up to 1 at most, got {fractions}")
         order = np.random.default_rng(seed).permutation(len(self))

@@ -14,23 +14,13 @@ from scipy import ndimage
 from seghw.errors import BadInput
 from seghw.metrics.pixel import CountTable, checked_masks, pixels, ratio, summed
 
-# Neighbors in one plane; along the first two axes (image, class) nothing touches.
+# The 4 neighbors in one plane; along the first two axes (image, class) nothing touches.
 _FOUR = ndimage.generate_binary_structure(2, connectivity=1)[None, None]
-_EIGHT = ndimage.generate_binary_structure(2, connectivity=2)[None, None]
 
 
 def boundary(masks: np.ndarray) -> np.ndarray:
     """The mask's pixels that have one of their 4 neighbors outside it: bool (N, C, H, W)."""
     return masks & ~ndimage.binary_erosion(masks, _FOUR)
-
-
-def inner_band(masks: np.ndarray, width: int) -> np.ndarray:
-    """The mask's pixels at most ``width`` steps inside it, diagonal steps included.
-
-    As the authors of boundary IoU compute it (Cheng et al., CVPR 2021, ``mask_to_boundary``); the
-    whole mask where it is thinner than twice the width.
-    """
-    return masks & ~ndimage.binary_erosion(masks, _EIGHT, iterations=width)
 
 
 def within(masks: np.ndarray, distance: float) -> np.ndarray:
@@ -42,20 +32,15 @@ def within(masks: np.ndarray, distance: float) -> np.ndarray:
     return near
 
 
-def components(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the connected components, 8-connected: a diagonal step joins.
-
-    Returns:
-        ``labels`` int (N, C, H, W): 0 outside the masks, 1..K inside, no number used twice.
-        ``planes`` int64 (K,): the plane of components 1..K, image index x C + class index.
-    """
+def components(masks: np.ndarray) -> np.ndarray:
+    """Number of connected components, 8-connected (a diagonal step joins): int64 (N, C)."""
     structure = np.zeros((3, 3, 3, 3), dtype=bool)
     structure[1, 1] = True
     labels, number = ndimage.label(masks, structure)
     inside = np.flatnonzero(labels)
     planes = np.zeros(number, dtype=np.int64)
     planes[labels.ravel()[inside] - 1] = inside // (masks.shape[2] * masks.shape[3])
-    return labels, planes
+    return np.bincount(planes, minlength=masks[:, :, 0, 0].size).reshape(masks.shape[:2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +51,16 @@ class BoundaryCounts(CountTable):
     predicted_near: np.ndarray  # of these, within the tolerance of the true boundary
     true: np.ndarray  # on the true boundary
     true_near: np.ndarray  # of these, within the tolerance of the predicted boundary
-    band_both: np.ndarray  # in the inner bands of both masks
-    band_either: np.ndarray  # in the inner band of at least one
 
 
 def count_boundaries(pred: Any, target: Any, tolerance: int) -> BoundaryCounts:
-    """Compare outlines, for ``boundary_f`` and ``boundary_iou``.
+    """Compare outlines, for ``boundary_f``.
 
     Args:
         pred: predicted masks, bool (N, C, H, W), a NumPy array or a torch tensor.
         target: true masks, likewise.
-        tolerance: pixels that two outlines may lie apart, and width of the inner bands; at least
-            1. Cheng et al. take 2 % of the diagonal: 2 at 64 x 64, 7 at 256 x 256.
+        tolerance: pixels that two outlines may lie apart, at least 1. Cheng et al. (CVPR 2021) take
+            2 % of the diagonal: 2 at 64 x 64, 7 at 256 x 256.
 
     Raises:
         BadInput: another dtype, another shape, or a tolerance that is no whole number >= 1.
@@ -86,14 +69,11 @@ def count_boundaries(pred: Any, target: Any, tolerance: int) -> BoundaryCounts:
         raise BadInput(f"tolerance must be a whole number of pixels >= 1, got {tolerance}")
     pred, target = checked_masks(pred, target)
     pred_line, true_line = boundary(pred), boundary(target)
-    pred_band, true_band = (inner_band(masks, int(tolerance)) for masks in (pred, target))
     return BoundaryCounts(
         predicted=pixels(pred_line),
         predicted_near=pixels(pred_line & within(true_line, tolerance)),
         true=pixels(true_line),
         true_near=pixels(true_line & within(pred_line, tolerance)),
-        band_both=pixels(pred_band & true_band),
-        band_either=pixels(pred_band | true_band),
     )
 
 
@@ -111,24 +91,16 @@ def boundary_f(counts: BoundaryCounts, *, per_image: bool = False) -> np.ndarray
     return np.where(c.predicted + c.true > 0, score, np.nan)
 
 
-def boundary_iou(counts: BoundaryCounts, *, per_image: bool = False) -> np.ndarray:
-    """IoU of the inner bands (Cheng et al., CVPR 2021), 0..1; NaN where both are empty."""
-    c = summed(counts, per_image)
-    return ratio(c.band_both, c.band_either)
-
-
 @dataclass(frozen=True, eq=False)
 class ComponentCounts(CountTable):
-    """Connected components; two touch where they share a pixel."""
+    """Connected components."""
 
-    predicted: np.ndarray  # components of the predicted mask
-    merged: np.ndarray  # of these, touching two or more true ones
-    true: np.ndarray  # components of the true mask
-    split: np.ndarray  # of these, touching two or more predicted ones
+    predicted: np.ndarray  # of the predicted mask
+    true: np.ndarray  # of the true mask
 
 
 def count_components(pred: Any, target: Any) -> ComponentCounts:
-    """Compare connected components, 8-connected; true objects of one class that touch are one.
+    """Count connected components, 8-connected; true objects of one class that touch are one.
 
     Args:
         pred: predicted masks, bool (N, C, H, W), a NumPy array or a torch tensor.
@@ -137,23 +109,7 @@ def count_components(pred: Any, target: Any) -> ComponentCounts:
     Raises:
         BadInput: another dtype, or another shape.
     """
-    pred, target = checked_masks(pred, target)
-    (pred_labels, pred_planes), (true_labels, true_planes) = components(pred), components(target)
-    both = pred & target
-    touching = np.unique(np.stack((pred_labels[both], true_labels[both])), axis=1) - 1
-    touches_of_pred = np.bincount(touching[0], minlength=len(pred_planes))
-    touches_of_true = np.bincount(touching[1], minlength=len(true_planes))
-
-    def per_plane(planes: np.ndarray) -> np.ndarray:
-        number = np.bincount(planes, minlength=pred.shape[0] * pred.shape[1])
-        return number.astype(np.int64).reshape(pred.shape[:2])
-
-    return ComponentCounts(
-        predicted=per_plane(pred_planes),
-        merged=per_plane(pred_planes[touches_of_pred > 1]),
-        true=per_plane(true_planes),
-        split=per_plane(true_planes[touches_of_true > 1]),
-    )
+    return ComponentCounts(*map(components, checked_masks(pred, target)))
 
 
 def components_per_object(counts: ComponentCounts, *, per_image: bool = False) -> np.ndarray:

@@ -29,19 +29,6 @@ class CountTable:
         """The number of images."""
         return self.per_image()._arrays()[0].shape[0]
 
-    def __add__(self, other: Self) -> Self:
-        """One table of the images of both, in order: for disjoint batches of one set.
-
-        Raises:
-            BadInput: different numbers of classes, or a table without its images.
-        """
-        pairs = zip(self.per_image()._arrays(), other.per_image()._arrays(), strict=True)
-        pairs = list(pairs)
-        widths = [array.shape[1] for array in pairs[0]]
-        if widths[0] != widths[1]:
-            raise BadInput(f"only counts of the same classes can be joined, got {widths} classes")
-        return type(self)(*map(np.concatenate, pairs))
-
     def subset(self, images: Sequence[int] | np.ndarray | slice) -> Self:
         """The table of the images chosen, in that order; an image may be chosen twice."""
         return type(self)(*(array[images] for array in self.per_image()._arrays()))
