@@ -82,4 +82,4 @@ def test_the_plan_holds_every_seed_once_and_the_grid_within_it():
     )
     assert set(ablation(range(8))) < set(runs)
     # settings x seeds: shapes and scenes under either recipe, ablation, equal budget
-    assert len(runs) == 96 + 64 + 48 + 48 + 80 + 16
+    assert len(runs) == 6 * 16 + 8 * 13 + 48 + 48 + 80 + 16
