@@ -85,17 +85,22 @@ _NO_FILE_NAME = frozenset('/\\:*?"<>|')  # a run's folder bears its classes' nam
 DRAWN = {"shapes": "shapes5", "coco": "scenes3"}
 #: Parts of a data set: training images train, validation images choose, test images judge.
 SPLITS = ("train", "validation", "test")
-#: Seeds of the runs that figures and claims rest on; ``claims.plan`` names those to come.
+#: Seeds of the grid, which choose learning rates and settings; further seeds judge them.
 SEEDS = (0, 1, 2)
-#: What may be minimized, and what it is called.
-LOSS_NAMES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
-#: Coefficients of the Dice term by variant and family: the report's section 3, which its figures
-#: show, and its section 2, which says otherwise.
-COEFFICIENTS = {
-    "section3": {"shapes": (20, 40, 60), "coco": (60, 80, 100)},
-    "section2": {"shapes": (50, 80, 100), "coco": (50, 80, 100)},
+#: What the report minimizes, and what it is called.
+REPORT_LOSSES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
+#: What may be minimized: the report's losses, and binary cross-entropy per class, which takes the
+#: outputs as logits and so stands for ``corrected`` only.
+LOSS_NAMES = {
+    **REPORT_LOSSES,
+    "bce": "cross-entropy",
+    "bce_dice": "cross-entropy + coefficient x Dice",
 }
-
+#: The networks that can be trained: DLStudio's mUNet, and a plain U-Net of the same size.
+NETWORKS = ("munet", "unet")
+#: Coefficients of the Dice term by family, as the report's section 3 and its figures have them
+#: (its section 2 says 50, 80, 100).
+COEFFICIENTS = {"shapes": (20, 40, 60), "coco": (60, 80, 100)}
 
 #: Coefficients at which both terms' gradients at the output have the same norm, by recipe and
 #: family, measured on the laptop's runs.
@@ -142,10 +147,10 @@ class Recipe:
     """
 
     name: str
-    head: str  # of the network: which pixels it can paint
+    head: str  # of the network: which pixels it can predict
     valued_masks: bool  # targets are mask x class value, not mask
     raw_shapes: bool  # shapes enter as 0..255; everything else enters as -1..1
-    threshold: float | None  # of the decoding; None decodes by the value bands of Listing 4
+    threshold: float | None  # outputs above it are the mask; None: the value bands of Listing 4
     optimizer: str  # "sgd" (momentum 0.9), "adamw" or "muon"
     batch_size: int
     learning_rates: tuple[float, ...]  # of the grid
@@ -169,8 +174,8 @@ class Recipe:
     def decode(self, output: "Tensor", classes: tuple[ClassSpec, ...]) -> "Tensor":
         """The network's output, float (N, C, H, W), to bool masks of the same shape.
 
-        Bands are open intervals, as in Listing 4; neighboring bands overlap, but each plane is
-        held against its own class's band only.
+        Bands are open intervals, as in Listing 4; neighboring bands overlap, but each channel is
+        compared with its own class's band only.
         """
         if self.threshold is not None:
             return output > self.threshold
@@ -247,7 +252,7 @@ class TrainConfig:
     recipe: str  # key of RECIPES
     loss: str  # key of LOSS_NAMES
     learning_rate: float
-    coefficient: float | None = None  # weight of the Dice term; None unless loss is "mse_dice"
+    coefficient: float | None = None  # weight of the Dice term; None for a loss without one
     seed: int = 0  # of the initial weights and the order of the images
     profile: str = "laptop"  # key of PROFILES
     epochs: int | None = None  # None trains as long as the profile says
@@ -255,7 +260,8 @@ class TrainConfig:
     skip_connections: bool = True
     copy_across: bool = True
     head: str | None = None  # None is the recipe's
-    augment: bool = False  # flip and scale the training images at random
+    augment: bool = False  # change the training images at random
+    network: str = "munet"  # one of NETWORKS
 
     def __post_init__(self) -> None:
         classes_of(self.dataset)
@@ -263,6 +269,7 @@ class TrainConfig:
             ("recipe", RECIPES),
             ("loss", LOSS_NAMES),
             ("profile", PROFILES),
+            ("network", NETWORKS),
         ):
             if getattr(self, field) not in known:
                 raise BadInput(f"{field} {getattr(self, field)!r} is not one of {tuple(known)}")
@@ -272,11 +279,13 @@ class TrainConfig:
             raise BadInput(f"epochs must be at least 1, got {self.epochs}")
         if not 0 <= self.seed < 2**63:
             raise BadInput(f"seed must lie between 0 and 2^63 - 1, got {self.seed}")
-        if (self.coefficient is not None) != (self.loss == "mse_dice"):
+        if (self.coefficient is not None) != self.loss.endswith("_dice"):
             raise BadInput(
                 f"loss {self.loss!r} with coefficient {self.coefficient}: "
-                "give a coefficient with mse_dice, and only there"
+                "give a coefficient with mse_dice and bce_dice, and only there"
             )
+        if self.logits and self.recipe != "corrected":
+            raise BadInput(f"loss {self.loss!r} needs masks of 0 and 1: use --recipe corrected")
         if self.coefficient is not None and not 0 <= self.coefficient < math.inf:
             raise BadInput(f"coefficient must be finite and not negative, got {self.coefficient}")
 
@@ -299,6 +308,8 @@ class TrainConfig:
             parts.append(self.head)
         if self.augment:
             parts.append("augmented")
+        if self.network != "munet":
+            parts.append(self.network)
         return "-".join([*parts, f"seed{self.seed}"])
 
     @property
@@ -310,12 +321,15 @@ class TrainConfig:
         return self.epochs or PROFILES[self.profile].epochs(self.recipe)
 
     @property
-    def settings(self) -> Recipe:
-        """The recipe as the profile trains it."""
-        return settings_of(self.recipe, self.profile)
+    def logits(self) -> bool:
+        """The outputs are logits: their sigmoid is the probability of the class."""
+        return self.loss.startswith("bce")
 
-    def with_seed(self, seed: int) -> "TrainConfig":
-        return replace(self, seed=seed)
+    @property
+    def settings(self) -> Recipe:
+        """The recipe as the profile trains it; a probability of 0.5 is a logit of 0."""
+        recipe = settings_of(self.recipe, self.profile)
+        return replace(recipe, threshold=0.0) if self.logits else recipe
 
     def to_dict(self) -> dict:
         return asdict(self)
