@@ -1,8 +1,8 @@
 """Differentiable objectives as pure functions of a prediction and a target.
 
-Everywhere: ``pred`` and ``target`` are floating (N, C, H, W), N images by C classes; the
+Everywhere: ``pred`` and ``target`` are floating tensors (N, C, H, W), N images by C classes; the
 prediction is the network's raw output, the target a mask per class (0 or 1; under the report's
-coding 0 or the class's value). Sums run in float32 at least, so that bfloat16 inputs are safe.
+coding 0 or the class's value). Sums run in float32 at least, so that half precision is safe.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,23 @@ from seghw.errors import BadInput
 DiceLoss = Callable[[Tensor, Tensor], Tensor]
 
 
+def mse_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error over all images, classes and pixels, a scalar.
+
+    Raises:
+        BadInput: another dtype, or another shape, as in all losses here.
+    """
+    return F.mse_loss(*_pair(pred, target))
+
+
 def report_dice_loss(pred: Tensor, target: Tensor, epsilon: float = 1e-6) -> Tensor:
     """The report's Dice loss, Listing 3: no factor 2, summed over images and classes.
 
     For a pair (image, class), 1 - ab / (aa + bb + epsilon), where ab, aa and bb are the sums
     over pixels of pred * target, pred ** 2 and target ** 2. Since ab is at most (aa + bb) / 2, a
     perfect pair scores 0.5; a class absent from the target scores 1 with no gradient. The sum
-    therefore lies between N * C / 2 and N * C for predictions that are nowhere negative.
+    therefore lies between N * C / 2 and N * C for predictions that are nowhere negative, and
+    below 1.5 * N * C for all.
 
     Args:
         pred: (N, C, H, W).
@@ -71,30 +81,8 @@ def dice_loss(
 DICE_LOSSES: dict[str, DiceLoss] = {"report": report_dice_loss, "corrected": dice_loss}
 
 
-def _check_pair(pred: Tensor, target: Tensor) -> None:
-    for name, value in (("pred", pred), ("target", target)):
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            kind = value.dtype if hasattr(value, "dtype") else type(value).__name__
-            raise BadInput(f"{name} must be a floating torch tensor, got {kind}; use .float()")
-    if pred.shape != target.shape or pred.ndim != 4:
-        raise BadInput(
-            f"pred and target must both be (N, C, H, W), "
-            f"got {tuple(pred.shape)} and {tuple(target.shape)}"
-        )
-
-
-def _overlaps(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over pixels of pred * target, pred ** 2 and target ** 2, each (N, C)."""
-    _check_pair(pred, target)
-    wide = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
-    pred, target = pred.to(wide), target.to(wide)
-    # Not einsum: its matrix product adds up one by one, which is coarser and slower, and autocast
-    # would run it in half precision.
-    return tuple((a * b).sum((2, 3)) for a, b in ((pred, target), (pred, pred), (target, target)))
-
-
 class LossTerms(NamedTuple):
-    """An objective and the two terms that may make it up, each a scalar tensor."""
+    """An objective and the two terms that the report makes it of, each a scalar tensor."""
 
     total: Tensor
     mse: Tensor
@@ -109,13 +97,15 @@ def combined_loss(
     coefficient: float = 1.0,
     dice: DiceLoss = dice_loss,
 ) -> LossTerms:
-    """MSE, Dice, or MSE + coefficient x Dice, with both terms always measured.
+    """The objective of a run, with the MSE and the Dice term always measured.
 
     Args:
-        pred: (N, C, H, W).
+        pred: (N, C, H, W); logits for ``"bce"`` and ``"bce_dice"``, whose other terms are measured
+            on their sigmoid.
         target: (N, C, H, W).
-        loss: a key of ``config.LOSS_NAMES``; the total is ``mse``, ``dice`` or their weighted sum.
-        coefficient: weight of the Dice term in ``"mse_dice"``.
+        loss: a key of ``config.LOSS_NAMES``: the MSE, the Dice loss, the binary cross-entropy, or
+            one of the others plus ``coefficient`` times the Dice loss.
+        coefficient: weight of the Dice term.
         dice: ``dice_loss`` or ``report_dice_loss``.
 
     Raises:
@@ -123,15 +113,20 @@ def combined_loss(
     """
     if loss not in LOSS_NAMES:
         raise BadInput(f"loss must be one of {tuple(LOSS_NAMES)}, got {loss!r}")
-    _check_pair(pred, target)  # before the MSE, which would broadcast other shapes
+    pred, target = _pair(pred, target)
+    first = None
+    if loss.startswith("bce"):
+        first = F.binary_cross_entropy_with_logits(pred, target)
+        pred = pred.sigmoid()
     # A term that is only watched needs no graph.
-    with torch.set_grad_enabled(torch.is_grad_enabled() and loss != "dice"):
+    with torch.set_grad_enabled(torch.is_grad_enabled() and loss.startswith("mse")):
         mse = F.mse_loss(pred, target)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and loss != "mse"):
+    with torch.set_grad_enabled(torch.is_grad_enabled() and loss.endswith("dice")):
         dice_term = dice(pred, target)
-    total = {"mse": mse, "dice": dice_term}.get(loss)
-    if total is None:
-        total = mse + coefficient * dice_term
+    first = mse if first is None else first
+    if loss == "dice":
+        return LossTerms(dice_term, mse, dice_term)
+    total = first + coefficient * dice_term if loss.endswith("_dice") else first
     return LossTerms(total, mse, dice_term)
 
 
@@ -140,13 +135,7 @@ class GradientBalance(NamedTuple):
 
     mse: float  # Euclidean norm of the MSE's gradient with respect to pred
     dice: float  # the same for the Dice term
-    ratio: float  # mse / dice: the coefficient at which both norms are equal
-
-    @classmethod
-    def of(cls, norms: Tensor) -> "GradientBalance":
-        """From what ``gradient_norms`` returns; the ratio is infinite without a Dice gradient."""
-        mse, dice = norms.tolist()
-        return cls(mse, dice, mse / dice if dice else float("inf"))
+    ratio: float  # mse / dice: the coefficient at which both norms are equal; inf without a Dice
 
 
 def gradient_balance(
@@ -159,14 +148,40 @@ def gradient_balance(
         target: (N, C, H, W).
         dice: the Dice loss to compare the MSE with.
     """
-    return GradientBalance.of(gradient_norms(pred, target, dice))
+    mse, dice_norm = gradient_norms(pred, target, dice).tolist()
+    return GradientBalance(mse, dice_norm, mse / dice_norm if dice_norm else float("inf"))
 
 
 def gradient_norms(pred: Tensor, target: Tensor, dice: DiceLoss) -> Tensor:
     """The norms of ``gradient_balance``, MSE then Dice, as a float32 tensor (2,)."""
-    pred = pred.detach().requires_grad_(True)
-    with torch.enable_grad():
-        gradients = [
-            torch.autograd.grad(term(pred, target), pred)[0] for term in (F.mse_loss, dice)
-        ]
+    with torch.inference_mode(False), torch.enable_grad():
+        # What was computed in inference mode can only be differentiated as a copy.
+        pred, target = (t.clone() if t.is_inference() else t for t in _pair(pred, target))
+        pred = pred.detach().requires_grad_(True)
+        gradients = [torch.autograd.grad(term(pred, target), pred)[0] for term in (mse_loss, dice)]
     return torch.stack([gradient.float().norm() for gradient in gradients])
+
+
+def _pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both checked, and in float32 at least."""
+    for name, value in (("pred", pred), ("target", target)):
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            kind = getattr(value, "dtype", type(value).__name__)
+            raise BadInput(f"{name} must be a floating torch tensor, got {kind}; use .float()")
+    if pred.shape != target.shape or pred.ndim != 4:
+        raise BadInput(
+            f"pred and target must both be (N, C, H, W), "
+            f"got {tuple(pred.shape)} and {tuple(target.shape)}"
+        )
+    if target.is_inference() and pred.requires_grad:
+        target = target.clone()  # else autograd may not keep it
+    wide = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
+    return pred.to(wide), target.to(wide)
+
+
+def _overlaps(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over pixels of pred * target, pred ** 2 and target ** 2, each (N, C)."""
+    pred, target = _pair(pred, target)
+    # Not einsum: its matrix product adds up one by one, which is coarser and slower, and autocast
+    # would run it in half precision.
+    return tuple((a * b).sum((2, 3)) for a, b in ((pred, target), (pred, pred), (target, target)))
