@@ -335,10 +335,10 @@ class TrainConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: dict) -> "TrainConfig":
+    def from_dict(cls, values: dict) -> "TrainConfig":
         """The inverse of ``to_dict``, also after a round trip through JSON."""
-        rates = fields.get("aspp_rates")
-        return cls(**{**fields, "aspp_rates": None if rates is None else tuple(rates)})
+        rates = values.get("aspp_rates")
+        return cls(**{**values, "aspp_rates": None if rates is None else tuple(rates)})
 
 
 def _exact(value: float, short: str) -> str:

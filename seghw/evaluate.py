@@ -1,8 +1,9 @@
-"""From a network to masks, from masks to scores and a table with one row per image."""
+"""From a network to masks, from masks to counts and scores."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,7 @@ from torch import Tensor, nn
 from seghw import metrics
 from seghw.config import Recipe, classes_of
 from seghw.data.dataset import SegmentationSet, batches
-from seghw.io import write_csv
-from seghw.threads import threads_for
+from seghw.devices import threads_for
 
 
 def outputs(
@@ -27,8 +27,8 @@ def outputs(
     was_training = model.training
     model.eval()
     try:
-        for chosen in batches(len(images), batch_size):
-            x = recipe.inputs(images[chosen], dataset).to(device)
+        for indices in batches(len(images), batch_size):
+            x = recipe.inputs(images[indices], dataset).to(device)
             with torch.inference_mode(), threads_for(model):
                 output = model(x).float().cpu()
             yield output
@@ -40,7 +40,7 @@ def predict(model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str) 
     """Masks for ``images``.
 
     Args:
-        model: any network with one output plane per class.
+        model: any network with one output channel per class.
         images: uint8 (N, 3, H, W).
         recipe: how images become inputs and outputs masks.
         dataset: name of a data set, which gives the classes and the input's range.
@@ -48,37 +48,58 @@ def predict(model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str) 
     Returns:
         bool (N, C, H, W).
     """
-    found = outputs(model, images, recipe, dataset)
-    return np.concatenate([recipe.decode(out, classes_of(dataset)).numpy() for out in found])
+    classes = classes_of(dataset)
+    decoded = [
+        recipe.decode(output, classes).numpy() for output in outputs(model, images, recipe, dataset)
+    ]
+    return np.concatenate(decoded)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Predicted masks on a set, held against the truth."""
+    """Predicted masks on a set, compared with the true ones.
 
+    Attributes:
+        run: a row of ``runs.load_runs``.
+        data: the set.
+        masks: predicted, bool (N, C, H, W).
+    """
+
+    run: Any
     data: SegmentationSet
-    masks: np.ndarray  # bool (N, C, H, W), predicted
-    counts: metrics.Counts  # one row per image
+    masks: np.ndarray
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """What ``metrics.count`` gives, int64 (N, C, 4)."""
+        return metrics.count(self.masks, self.data.masks)
 
     @property
     def iou(self) -> float:
         """Mean IoU: counts summed over the images, divided once per class, then averaged."""
-        return metrics.mean_score(metrics.iou(self.counts)).mean
+        return float(np.nanmean(metrics.iou(self.counts.sum(0))))
 
     @property
     def image_iou(self) -> np.ndarray:
         """float64 (N,): each image's mean IoU over the classes it or its prediction holds."""
-        return metrics.mean_score(metrics.iou(self.counts, per_image=True), axis=1).mean
+        scores = metrics.iou(self.counts)
+        return metrics.ratio(np.nansum(scores, 1), (~np.isnan(scores)).sum(1))
 
-    def write_table(self, path: str | Path) -> None:
-        """Write a CSV with one row per image: its mean IoU, and each class's IoU and pixels."""
-        names = [spec.name for spec in self.data.classes]
-        header = ["image", "mean_iou", *(f"iou_{n}" for n in names)]
-        header += [f"{kind}_{n}" for n in names for kind in ("true", "predicted")]
-        scores = np.column_stack((self.image_iou, metrics.iou(self.counts, per_image=True)))
-        areas = np.stack((self.data.masks.sum((2, 3)), self.masks.sum((2, 3))), axis=2)
-        rows = [
-            [i, *("" if np.isnan(v) else f"{v:.4f}" for v in score), *area.ravel()]
-            for i, (score, area) in enumerate(zip(scores, areas, strict=True))
-        ]
-        write_csv(path, header, rows)
+
+def count_tables(masks: np.ndarray, data: SegmentationSet) -> dict[str, np.ndarray]:
+    """What a run keeps of its test images, in ``counts.npz``.
+
+    Args:
+        masks: predicted, bool (N, C, H, W).
+        data: the test set.
+
+    Returns:
+        int32 (N, C, 4) by name: ``pixels`` of ``metrics.count`` and ``boundary`` of
+        ``metrics.count_boundary`` at 2 % of the diagonal.
+    """
+    tolerance = max(1, round(0.02 * float(np.hypot(*data.images.shape[2:]))))
+    tables = {
+        "pixels": metrics.count(masks, data.masks),
+        "boundary": metrics.count_boundary(masks, data.masks, tolerance),
+    }
+    return {name: table.astype(np.int32) for name, table in tables.items()}

@@ -50,8 +50,8 @@ def load_runs(profile: str = "laptop", folder: str | Path = RUNS) -> pd.DataFram
         folder: of the records.
 
     Returns:
-        One row per run: the fields of its ``TrainConfig`` (``coefficient`` is 0 for a loss that
-        has none); ``part``, what of the network or the training was changed, ``""`` for nothing;
+        One row per run: ``config``, a ``TrainConfig``, and its fields as columns (``coefficient``
+        is 0 for a loss that has none); ``part``, what of the network or the training was changed, ``""`` for nothing;
         the scores after its last epoch (``validation_iou``, ...); ``score``, the validation mean
         IoU by which runs are ranked, minus infinity for a run that diverged; ``status``;
         ``epoch_scores``, a list of all epochs' scores; ``images``, that it was trained on;
@@ -86,6 +86,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
         last = epochs[-1] if epochs else {}
         return {
             "run_id": config.run_id,
+            "config": config,
             **fields,
             "part": _part(fields),
             **last,

@@ -1,4 +1,4 @@
-"""How many threads a network computes on; who sets ``OMP_NUM_THREADS`` has decided already."""
+"""Where a network computes: CPU, CUDA or MPS, on how many threads, in which precision."""
 
 import os
 from collections.abc import Iterator
@@ -10,6 +10,24 @@ from torch import nn
 #: Below it a second thread gains nothing when the machine is idle, and when it is not, threads
 #: that wait for each other at every small operation cost a hundred times what they bring.
 SMALL = 1_000_000  # parameters
+
+
+def best_device() -> torch.device:
+    """CUDA where there is a GPU, MPS on a recent Mac, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the processor or GPU computes in bfloat16 itself, and so faster than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # oneDNN's own switch lets a processor be taken for one without. No public function of torch
+    # says what a processor multiplies (torch 2.9 to 2.15).
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper() in ("SSE41", "AVX2", "AVX512_CORE"):
+        return False
+    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 def available_cores() -> int:

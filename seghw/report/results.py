@@ -1,0 +1,114 @@
+"""What figures and claims are made from: runs, test sets, masks, and images chosen by rule."""
+
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seghw.config import COEFFICIENTS, DRAWN, RUNS, SEEDS, TrainConfig
+from seghw.data.dataset import SegmentationSet
+from seghw.data.splits import default_dataset, open_split
+from seghw.errors import BadInput
+from seghw.evaluate import Evaluation, predict
+from seghw.runs import load_runs
+from seghw.train import load_network
+
+
+class Records:
+    """Opened when first needed, and then remembered: a set of figures asks for each many times.
+
+    Args:
+        folder: of the run records.
+        profile: of the runs.
+        sam: model id or folder for the segmenter; None takes the one that needs no download.
+    """
+
+    def __init__(
+        self, folder: str | Path = RUNS, profile: str = "laptop", sam: str | None = None
+    ) -> None:
+        self.folder, self.profile, self.sam = Path(folder), profile, sam
+        self.test_set = cache(self._test_set)
+        self.evaluation = cache(self._evaluation)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """Every run of the profile, whatever its seed; see ``runs.load_runs``."""
+        return load_runs(self.profile, self.folder)
+
+    def dataset(self, family: str) -> str:
+        """The data set of the family's runs: the real one if there are runs on it, or the drawn."""
+        real = default_dataset(family)
+        return real if (self.runs.dataset == real).any() else DRAWN[family]
+
+    def grid(self, family: str, recipe: str, loss: str) -> pd.DataFrame:
+        """The grid's runs of a loss: the report's coefficients, the first seeds, nothing changed.
+
+        Args:
+            family: ``"shapes"`` or ``"coco"``.
+            recipe: key of ``config.RECIPES``.
+            loss: key of ``config.REPORT_LOSSES``.
+
+        Raises:
+            BadInput: there are none.
+        """
+        table = self.runs
+        of_grid = (table.part == "") & table.coefficient.isin((0, *COEFFICIENTS[family]))
+        of_grid &= (table.dataset == self.dataset(family)) & (table.recipe == recipe)
+        chosen = table[of_grid & (table.loss == loss) & table.seed.isin(SEEDS)]
+        if chosen.empty:
+            raise BadInput(
+                f"{self.folder / self.profile} holds no runs for {family}, {recipe}, {loss}; "
+                "`python -m seghw sweep` trains them"
+            )
+        return chosen
+
+    def ranked(self, family: str, recipe: str, loss: str) -> pd.DataFrame:
+        """The grid's runs of a loss from the worst to the best.
+
+        Runs that predict nothing share a score of 0; their validation MSE still tells how far each
+        came.
+        """
+        runs = self.grid(family, recipe, loss)
+        return runs.sort_values(["score", "validation_mse"], ascending=[True, False], kind="stable")
+
+    def _test_set(self, family: str) -> SegmentationSet:
+        config = TrainConfig(self.dataset(family), "report", "mse", 1e-3, profile=self.profile)
+        return open_split(config, "test")
+
+    def evaluate(self, run: Any, family: str) -> Evaluation:
+        """A run's masks on the family's test set.
+
+        Raises:
+            BadInput: its weights are missing.
+        """
+        data = self.test_set(family)
+        masks = predict(load_network(run.folder), data.images, run.config.settings, run.dataset)
+        return Evaluation(run, data, masks)
+
+    def _evaluation(self, family: str, recipe: str, loss: str) -> Evaluation:
+        """The best run of a loss on the family's test set.
+
+        Raises:
+            BadInput: its weights are missing.
+        """
+        return self.evaluate(self.ranked(family, recipe, loss).iloc[-1], family)
+
+    def image(self, family: str, percentile: int) -> int:
+        """The test image at that percentile of the best corrected MSE + Dice run's scores.
+
+        One reference for both recipes and all losses, so that the same images lie side by side.
+        """
+        scores = self.evaluation(family, "corrected", "mse_dice").image_iou
+        order = np.argsort(scores, kind="stable")  # NaN, where IoU does not apply, comes last
+        known = np.count_nonzero(~np.isnan(scores))
+        return int(order[round(percentile / 100 * (known - 1))])
+
+    @cached_property
+    def segmenter(self) -> Any:
+        """What ``sam.load_sam`` gives."""
+        from seghw.sam import load_sam
+
+        # Naming a model is asking for it; the default is on this machine already.
+        return load_sam(self.sam, download=self.sam is not None)
