@@ -7,6 +7,7 @@ hyperparameters and the seed, and is all that a run depends on.
 
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -262,6 +263,7 @@ class TrainConfig:
     head: str | None = None  # None is the recipe's
     augment: bool = False  # change the training images at random
     network: str = "munet"  # one of NETWORKS
+    start: str | None = None  # "<profile>/<run id>" of the run whose weights it starts from
 
     def __post_init__(self) -> None:
         classes_of(self.dataset)
@@ -310,6 +312,8 @@ class TrainConfig:
             parts.append("augmented")
         if self.network != "munet":
             parts.append(self.network)
+        if self.start is not None:
+            parts.append(f"after{zlib.crc32(self.start.encode()):08x}")
         return "-".join([*parts, f"seed{self.seed}"])
 
     @property

@@ -39,6 +39,7 @@ _USUAL = {
     "head": None,
     "epochs": None,
     "augment": False,
+    "start": None,
 }
 
 
@@ -51,7 +52,8 @@ def load_runs(profile: str = "laptop", folder: str | Path = RUNS) -> pd.DataFram
 
     Returns:
         One row per run: ``config``, a ``TrainConfig``, and its fields as columns (``coefficient``
-        is 0 for a loss that has none); ``part``, what of the network or the training was changed, ``""`` for nothing;
+        is 0 for a loss that has none); ``part``, what of the network or the training was changed,
+        ``""`` for nothing;
         the scores after its last epoch (``validation_iou``, ...); ``score``, the validation mean
         IoU by which runs are ranked, minus infinity for a run that diverged; ``status``;
         ``epoch_scores``, a list of all epochs' scores; ``images``, that it was trained on;
@@ -85,12 +87,13 @@ def read_run(folder: str | Path) -> dict[str, Any]:
             raise ValueError(f"it is the record of {config.run_id}")
         last = epochs[-1] if epochs else {}
         return {
+            **{name: _number(value) for name, value in last.items() if not isinstance(value, list)},
+            "validation_iou_per_class": last.get("validation_iou_per_class"),
             "run_id": config.run_id,
             "config": config,
             **fields,
             "part": _part(fields),
-            **last,
-            "score": last["validation_iou"] if finished else -np.inf,
+            "score": _number(last["validation_iou"]) if finished else -np.inf,
             "status": record["status"],
             "images": record["data"]["images"],
             "epoch_scores": epochs,
@@ -163,6 +166,11 @@ def best_setting(runs: pd.DataFrame) -> pd.DataFrame:
 def by_coefficient(runs: pd.DataFrame) -> dict[float, pd.DataFrame]:
     """Each coefficient's runs at its best learning rate, from the smallest coefficient up."""
     return {c: best_setting(group) for c, group in runs.groupby("coefficient")}
+
+
+def _number(value: float | None) -> float:
+    """NaN for a score that does not apply, such as that of a set without any object."""
+    return np.nan if value is None else float(value)
 
 
 def _part(fields: Mapping[str, Any]) -> str:
