@@ -30,21 +30,24 @@ _FORMAT: dict[str, dict[str, Any]] = {
 _MOST_PIXELS, _LONGEST_OUTLINE = 178_956_970, 1e6
 
 
-def read_annotations(path: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """Read and check an instance annotation file.
+def read_annotations(source: str | Path | Record) -> Mapping[str, list[Record]]:
+    """COCO's lists "images", "annotations", "categories" and "licenses", checked.
 
-    Returns:
-        COCO's lists "images", "annotations", "categories" and "licenses".
+    Args:
+        source: path of an ``instances_*.json``, or what ``json`` or pycocotools read from one.
 
     Raises:
         BadInput: the file is missing, not JSON, or not COCO's instance format.
     """
+    dataset = getattr(source, "dataset", source)
     try:
-        dataset = json.loads(Path(path).read_bytes())
+        if isinstance(source, str | Path):
+            dataset = json.loads(Path(source).read_bytes())
         _check_format(dataset)
     except (OSError, ValueError, RecursionError) as error:
+        name = source if isinstance(source, str | Path) else "what was given"
         raise BadInput(
-            f"{path} is not COCO's instance format ({reason(error)}); give its instances_*.json"
+            f"{name} is not COCO's instance format ({reason(error)}); give its instances_*.json"
         ) from error
     return dataset
 
@@ -57,12 +60,11 @@ def _check_format(dataset: Any) -> None:
         records = dataset.get(part)
         if not isinstance(records, list):
             raise ValueError(f"it has no list of {part!r}")
-        for i, record in enumerate(records):
-            if not isinstance(record, dict):
-                raise ValueError(f"{part}[{i}] is {record!r:.60}, not a record")
+        for record in records:
+            values = record if isinstance(record, dict) else {}
             for field, kind in fields.items():
-                if not isinstance(record.get(field), kind):
-                    raise ValueError(f"{part}[{i}] has the {field!r} {record.get(field)!r:.60}")
+                if not isinstance(values.get(field), kind):
+                    raise ValueError(f"{part} hold {record!r:.60}, without a proper {field!r}")
         for number, count in Counter(record["id"] for record in records).most_common(1):
             if count > 1:
                 raise ValueError(
@@ -93,6 +95,8 @@ def instance_mask(image: Record, annotation: Record) -> np.ndarray:
 
     segmentation, size = annotation.get("segmentation"), (image["height"], image["width"])
     try:
+        if not segmentation:
+            raise ValueError("it has no segmentation")
         if isinstance(segmentation, dict):
             code: Any = {"counts": _run_lengths(segmentation, size), "size": size}
         else:
@@ -131,21 +135,23 @@ def _run_lengths(segmentation: Record, size: tuple[int, int]) -> list[int]:
     if list(segmentation["size"]) != list(size):
         raise ValueError(f"run lengths of {segmentation['size']!r:.40}, not {list(size)}")
     counts = segmentation["counts"]
-    counts = _decompressed(counts) if isinstance(counts, str) else [index(n) for n in counts]
+    if isinstance(counts, str | bytes):
+        counts = _decompressed(counts if isinstance(counts, bytes) else counts.encode())
+    counts = list(map(index, counts))
     if min(counts) < 0 or sum(counts) != size[0] * size[1]:
         raise ValueError(f"run lengths of {sum(counts)} pixels, not {size[0]} x {size[1]}")
     return counts
 
 
-def _decompressed(text: str) -> list[int]:
+def _decompressed(letters: bytes) -> list[int]:
     """Run lengths from letters of six bits, each but the first three a difference (maskApi.c)."""
     counts, number, shift = [], 0, 0
-    for letter in text.encode("ascii"):
+    for letter in letters:
         bits = letter - 48
         number |= (bits & 31) << shift
         shift += 5
         if not 0 <= bits < 64 or shift > 40:
-            raise ValueError(f"run lengths {text!r:.40} are not of COCO's letters")
+            raise ValueError(f"run lengths {letters!r:.40} are not of COCO's letters")
         if not bits & 32:
             number -= (bits >> 4) << shift  # the sign
             counts.append(number + (counts[-2] if len(counts) > 2 else 0))

@@ -8,8 +8,9 @@ import difflib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PureWindowsPath
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
@@ -35,7 +36,7 @@ class Chosen(NamedTuple):
 
 
 def select(
-    annotations: str | Path | Mapping[str, Any],
+    annotations: str | Path | Record,
     classes: Sequence[str] = CLASSES,
     min_box: float = 200,
     instances: Instances = "single",
@@ -46,7 +47,7 @@ def select(
     Crowd regions are never a target and never count as an instance.
 
     Args:
-        annotations: path of an ``instances_*.json``, or what ``read_annotations`` made of it.
+        annotations: path of an ``instances_*.json``, or what ``read_annotations`` takes else.
         classes: category names.
         min_box: smallest side of the bounding box in pixels of the original image.
             It selects under "single" only.
@@ -61,7 +62,7 @@ def select(
     """
     if instances not in get_args(Instances):
         raise BadInput(f"instances must be 'single' or 'any', got {instances!r}")
-    data = annotations if isinstance(annotations, Mapping) else read_annotations(annotations)
+    data = read_annotations(annotations)
     names = _category_names(data["categories"], classes)
     licenses = {entry["id"]: entry for entry in data["licenses"]}
     here: dict[int, list[tuple[str, Record]]] = defaultdict(list)
@@ -95,10 +96,10 @@ def _against(
     """What the homework's rule has against an image; "" if nothing."""
     if len(objects) > 1:
         return "hold more than one instance"
-    annotation = objects[0][1]
-    mask = instance_mask(record, annotation)  # checks the box as well
-    if min(annotation["bbox"][2:]) < min_box:
+    if min(objects[0][1]["bbox"][2:]) < min_box:
         return f"have a box under {min_box} pixels on a side"
+    # The mask proves the box, too. It takes a while, so it comes last.
+    mask = instance_mask(record, objects[0][1])
     return f"have a mask under {min_area} pixels" if mask.sum() < min_area else ""
 
 
@@ -112,8 +113,10 @@ def _category_names(categories: Sequence[Record], classes: Sequence[str]) -> dic
             close = difflib.get_close_matches(name, available)
             hint = f"did you mean {' or '.join(close)}?" if close else f"use {', '.join(available)}"
             raise BadInput(f"class {name!r} is not among the {len(available)} categories; {hint}")
-        if [spec.name for spec in classes_of(dataset_of([name]))] != [name]:
-            raise BadInput(f"class {name!r}")
+        with suppress(BadInput):
+            if classes_of(dataset_of([name])) == class_specs([name]):
+                continue
+        raise BadInput(f"class {name!r} cannot be part of a run's name; rename it in the file")
     return {c["id"]: c["name"] for c in categories if c["name"] in classes}
 
 
@@ -144,7 +147,7 @@ def rasterize(
         BadInput: ``size`` or the folder cannot be used, an outline or a box is malformed, or no
             image is left.
     """
-    files = _image_files(Path(images))
+    files, channel = _image_files(Path(images)), {name: c for c, name in enumerate(classes)}
     pixels, masks = blank(len(chosen), len(classes), size)
     boxes, names, left_out = [], [], {}
     for image in tqdm(chosen, desc="COCO images", unit="image", leave=False, delay=2):
@@ -158,8 +161,8 @@ def rasterize(
         for class_name, annotation in image.objects:
             mask = _resized(instance_mask(image.record, annotation), size)
             if mask.any():
-                masks[n, classes.index(class_name)] |= mask
-                seen.append((classes.index(class_name), *tight_box(mask)))
+                masks[n, channel[class_name]] |= mask
+                seen.append((channel[class_name], *tight_box(mask)))
         if seen:
             boxes.append(seen)
             names.append(file_name)
@@ -175,7 +178,7 @@ def rasterize(
 
 
 def build(
-    annotations: str | Path | Mapping[str, Any],
+    annotations: str | Path | Record,
     images: str | Path,
     classes: Sequence[str] = CLASSES,
     size: int = 256,

@@ -144,3 +144,39 @@ def batches(count: int, batch_size: int, seed: int | None = None) -> Iterator[np
     order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
     for start in range(0, count, batch_size):
         yield order[start : start + batch_size]
+
+
+def augment(
+    images: np.ndarray, masks: np.ndarray, seed: int | Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flip, scale, move and recolor each image of a batch at random, and its masks with it.
+
+    By torchvision's ``transforms.v2``. What comes in from outside is black and of no class.
+
+    Args:
+        images: uint8 (n, 3, H, W).
+        masks: bool (n, C, H, W).
+        seed: one number or several, such as a run's seed and the step; the same give the same.
+
+    Returns:
+        Images and masks of the same shapes and types; the masks' pixels are moved, never mixed.
+    """
+    import torch
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    smooth = v2.InterpolationMode.BILINEAR  # of images; masks take the nearest pixel
+    change = v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(0, (0.1, 0.1), (0.75, 1.25), interpolation=smooth),
+            v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05),
+        ]
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        moved = [
+            change(tv_tensors.Image(torch.tensor(image)), tv_tensors.Mask(torch.tensor(mask)))
+            for image, mask in zip(images, masks, strict=True)
+        ]
+    return np.stack([image for image, _ in moved]), np.stack([mask for _, mask in moved])

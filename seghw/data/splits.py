@@ -10,7 +10,6 @@ import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from filelock import FileLock

@@ -47,9 +47,8 @@ def draw_scenes(
         FileExistsError: the folder is there already and is not empty.
     """
     count, seed = whole_number("count", count, 1), whole_number("seed", seed, 0)
-    if not isinstance(size, tuple) or [type(s) for s in size] != [int, int]:
-        raise BadInput(f"size must be (width, height) in pixels, got {size!r}")
-    if not 280 <= min(size) <= max(size) <= 1024:
+    sides = size if isinstance(size, tuple) and len(size) == 2 else (0,)
+    if not all(isinstance(side, int) and 280 <= side <= 1024 for side in sides):
         raise BadInput(f"size must be (width, height), each from 280 to 1024 pixels, got {size!r}")
     inside = Path("annotations") / "instances_scenes.json"
     images: list[dict[str, Any]] = []
