@@ -31,6 +31,7 @@ from seghw.data.dataset import Box, SegmentationSet
 from seghw.errors import whole_number
 from seghw.io import atomic_write
 from seghw.metrics import ratio
+from seghw.runs import load_counts
 from seghw.sam import (
     Segmenter,
     box_masks,
@@ -304,32 +305,42 @@ def _automatic_scores(table: np.ndarray) -> Iterator[tuple]:
 
 
 def sam_effects(
-    comparison: Comparison,
-    ours: Sequence[np.ndarray],
-    on: Callable[[np.ndarray], np.ndarray] = lambda masks: masks,
+    comparison: Comparison, runs: pd.DataFrame
 ) -> dict[str, tuple[str, str, Score, list[tuple[np.ndarray, np.ndarray]]]]:
     """What the sentences about SAM rest on: the segmenter (true boxes) beside each seed.
 
+    Both are counted on the pixels that the network can predict at all.
+
     Args:
-        comparison: of one recipe's data.
-        ours: each seed's masks of the comparison's images, bool (N, C, H, W).
-        on: cuts masks to the rows and columns that the network can predict at all.
+        comparison: from ``compare_records``.
+        runs: the seeds of a recipe's best MSE + Dice setting, rows of ``runs.load_runs``.
 
     Returns:
         By claim what is scored, its unit, the score, and for each seed the segmenter's counts and
         ours, int64 (N, C, 4): the effect is the score of the first minus that of the second.
+
+    Raises:
+        BadInput: a run has no counts of its test images.
     """
-    truth, side = on(comparison.data.masks), comparison.data.images.shape[2]
-    step = side / truth.shape[2]  # pixels from one row that can be predicted to the next
+    ours = [load_counts(run) for run in runs.itertuples()]
+    kind = "predictable_" if "predictable_pixels" in ours[0] else ""
+    step = 2 if kind else 1  # the report's head predicts every second row and column only
+    masks, truth = (
+        np.ascontiguousarray(m[:, :, ::step, ::step])
+        for m in (comparison.masks["segmenter, true boxes"], comparison.data.masks)
+    )
     tolerance = max(1, round(boundary_tolerance(comparison.data) / step))
-    pairs = [(on(comparison.masks["segmenter, true boxes"]), on(masks)) for masks in ours]
-    pixels = [tuple(metrics.count(masks, truth) for masks in pair) for pair in pairs]
-    outlines = [
-        tuple(metrics.count_boundary(masks, truth, tolerance) for masks in pair) for pair in pairs
-    ]
-    added, boundary = "false positives, % of the image", f"boundary F at {tolerance * step:g} px"
+    counts = {
+        "pixels": metrics.count(masks, truth),
+        "boundary": metrics.count_boundary(masks, truth, tolerance),
+    }
+    tables = {
+        name: [(table, run[kind + name][comparison.picked]) for run in ours]
+        for name, table in counts.items()
+    }
+    added, boundary = "false positives, % of the image", f"boundary F at {tolerance * step} px"
     return {
-        "sam_complete": ("recall", "recall", SCORES["recall"], pixels),
-        "sam_boundaries": (boundary, "F", boundary_score, outlines),
-        "sam_aggressive": (added, "%", SCORES[added], pixels),
+        "sam_complete": ("recall", "recall", SCORES["recall"], tables["pixels"]),
+        "sam_boundaries": (boundary, "F", boundary_score, tables["boundary"]),
+        "sam_aggressive": (added, "%", SCORES[added], tables["pixels"]),
     }
