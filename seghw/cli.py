@@ -388,11 +388,12 @@ def _sam(args: argparse.Namespace) -> None:
     from seghw.report import claims, sam_comparison
 
     records = _records(args)
+    records.sam_images = args.images
     name = records.segmenter.name  # opened first: without it there is nothing to compare
     print(sam_comparison.__doc__)
     comparisons = []
     for family in DRAWN:
-        comparison = sam_comparison.compare_records(records, family, args.images)
+        comparison = records.sam_comparison(family)
         comparisons.append(comparison)
         print(f"{name} and our network on {len(comparison.data)} images of {comparison.data.name}")
         for protocol in ("objects", "classes", "automatic"):
