@@ -60,7 +60,7 @@ def judge(questions: Sequence[dict], answers: Any) -> Verdict:
         stopped, detail = _stopped(answers[first])
         return Verdict(f"{fault}: {stopped}" if share else stopped, detail, share)
     if fault == questions[first]["idea"]:
-        fault = _trap(questions, answers, [bool(fault) for fault in faults]) or fault
+        fault = _trap(questions, answers) or fault
     return Verdict(fault, _compared(questions[first], answers[first]), share)
 
 
@@ -176,20 +176,20 @@ def _numbers(value: Any) -> np.ndarray | None:
         return None
 
 
-def _trap(questions: Sequence[dict], answers: Sequence[dict], wrong: list[bool]) -> str | None:
-    """The typical mistake that explains every wrong answer, and most of the others as well."""
-    shown = [k for k, question in enumerate(questions) if not question.get("hidden")]
-    best, most = None, 0
+def _trap(questions: Sequence[dict], answers: Sequence[dict]) -> str | None:
+    """The typical mistake whose answers these are, to all questions that students may see."""
+    shown = [pair for pair in zip(questions, answers, strict=True) if not pair[0].get("hidden")]
     for sentence in questions[0]["traps"]:
-        hits = {k for k in shown if _same_answer(questions[k]["traps"][sentence], answers[k])}
-        if hits >= {k for k in shown if wrong[k]} and len(hits) > most:
-            best, most = sentence, len(hits)
-    return best if any(wrong[k] for k in shown) else None
+        if all(_same_answer(question, sentence, answer) for question, answer in shown):
+            return sentence
+    return None
 
 
-def _same_answer(trap: dict, answer: dict) -> bool:
+def _same_answer(question: dict, sentence: str, answer: dict) -> bool:
+    trap = question["traps"][sentence]
     try:
-        return same(trap, {key: answer[key] for key in trap})
+        theirs = {key: answer[key] for key in trap}
+        return same(trap, theirs, question.get("tolerance", 1e-5))
     except (ValueError, TypeError, KeyError, RecursionError):
         return False
 
@@ -243,8 +243,8 @@ def _compared(question: dict, answer: dict) -> str:
 def show(plain: Any) -> str:
     """A value for people: small ones whole, large ones by their shape and dtype."""
     if isinstance(plain, dict) and "make" in plain:
-        kind = plain["make"]
-        return f"a {kind} ({plain.get('name') or plain['layers'][0][0]})" if kind != "rng" else "rng"
+        name = plain.get("name") or [layer[0] for layer in plain.get("layers", ())]
+        return f"{plain['make']} {name or ''}".strip()
     if isinstance(plain, dict) and ("get" in plain or "other" in plain):
         return f"a {plain.get('get') or plain['other']}"
     if isinstance(plain, dict) and plain.keys() & {"array", "tensor"}:

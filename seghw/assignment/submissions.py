@@ -28,6 +28,7 @@ class Submission:
 
     chapters: dict[str, list[Cell]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)  # those that count
 
 
 def read(path: Path) -> Submission:
@@ -54,6 +55,7 @@ def read(path: Path) -> Submission:
             submission.remarks.append(f"{name} does not count: {chapter[:2]} is there already")
         else:
             submission.chapters[chapter] = cells
+            submission.files.append(name)
     if not submission.chapters:
         raise BadInput("; ".join([f"{path.name} holds no notebook of the assignment", *submission.remarks]))
     if missing := sorted(name[:2] for name in names - submission.chapters.keys()):
