@@ -7,15 +7,19 @@ quick. Bad input ends with one line and exit status 2, as argparse's own errors 
 import argparse
 import sys
 import warnings
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 from seghw.config import (
     BALANCED,
-    COEFFICIENTS,
     DATA,
     DATASETS,
+    DRAWN,
+    ELSEWHERE,
     FIGURES,
     LOSS_NAMES,
+    NETWORKS,
     PROFILES,
     RECIPES,
     ROOT,
@@ -27,10 +31,14 @@ from seghw.config import (
     settings_of,
 )
 from seghw.errors import BadInput, whole_number
+from seghw.io import atomic_write
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a narrow code page shows what it can
+            stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
     _end_as_on_ctrl_c()
     try:
@@ -66,8 +74,20 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse's, which would take ``--seed`` for ``--seeds``."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+
+def _path(text: str) -> Path:
+    """A path as the shell would have it also behind ``--out=``, and with a name of its own."""
+    return Path(text).expanduser().resolve()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m seghw", description=__doc__.split("\n")[0])
+    parser = _Parser(prog="python -m seghw", description=__doc__.split("\n")[0])
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_data(verbs.add_parser("data", help="draw, read or write data sets"))
     _add_train(verbs.add_parser("train", help="train one run"))
@@ -90,32 +110,32 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     shapes.add_argument("--count", type=int, default=1000)
     shapes.add_argument("--seed", type=int, default=0)
     shapes.add_argument("--size", type=int, default=64)
-    shapes.add_argument("--out", type=Path, required=True)
+    shapes.add_argument("--out", type=_path, required=True)
     shapes.set_defaults(run=_data_shapes)
 
     scenes = kinds.add_parser("scenes", help="draw pizzas, cats and buses in COCO's format")
     scenes.add_argument("--count", type=int, default=1000)
     scenes.add_argument("--seed", type=int, default=0)
-    scenes.add_argument("--out", type=Path, required=True)
+    scenes.add_argument("--out", type=_path, required=True)
     scenes.set_defaults(run=_data_scenes)
 
     coco = kinds.add_parser("coco", help="build the pizza/cat/bus set from COCO annotations")
-    coco.add_argument("--annotations", type=Path, help="an instances_*.json")
-    coco.add_argument("--images", type=Path, help="folder with the images, or with train2017/ ...")
-    coco.add_argument("--download", type=Path, metavar="DIR", help="fetch the wanted images first")
+    coco.add_argument("--annotations", type=_path, help="an instances_*.json")
+    coco.add_argument("--images", type=_path, help="folder with the images, or with train2017/ ...")
+    coco.add_argument("--download", type=_path, metavar="DIR", help="fetch the wanted images first")
     coco.add_argument("--split", choices=("train2017", "val2017"), default="train2017")
     coco.add_argument("--classes", nargs="+", default=["pizza", "cat", "bus"])
     coco.add_argument("--size", type=int, default=256)
     coco.add_argument("--min-box", type=int, default=200, help="least side of the box in pixels")
     coco.add_argument("--min-area", type=int, default=0, help="least area of the mask in pixels")
     coco.add_argument("--instances", choices=("single", "any"), default="single")
-    coco.add_argument("--out", type=Path, help="default: data/coco3, or data/own+CLASS+CLASS")
+    coco.add_argument("--out", type=_path, help="default: data/coco3, or data/own+CLASS+CLASS")
     coco.set_defaults(run=_data_coco)
 
     export = kinds.add_parser("export-dlstudio", help="write drawn shapes as the course's archive")
     export.add_argument("--count", type=int, default=10_000)
     export.add_argument("--seed", type=int, default=0)
-    export.add_argument("out", type=Path, metavar="OUT.gz")
+    export.add_argument("out", type=_path, metavar="OUT.gz")
     export.set_defaults(run=_data_export)
 
 
@@ -166,38 +186,64 @@ def _save(data, folder: Path) -> None:
     print(f"{len(data)} images of {height} x {width} ({per_class}): {folder}")
 
 
-# -- train and sweep --------------------------------------------------------------------------
+# -- train, sweep, evaluate -----------------------------------------------------------------------
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", choices=DATASETS, help="default: purdue5 if there, or shapes5")
-    parser.add_argument("--data", type=Path, help="a set of your own, split 70/15/15")
+    parser.add_argument("--data", type=_path, help="a set of your own, split 70/15/15")
     parser.add_argument("--recipe", choices=RECIPES, default="corrected")
     parser.add_argument(
         "--loss", choices=LOSS_NAMES, help="default: mse_dice, gradients of equal norm"
     )
-    parser.add_argument("--coefficient", type=float, help="weight of the Dice term in mse_dice")
+    parser.add_argument("--coefficient", type=float, help="weight of the Dice term")
     parser.add_argument("--learning-rate", type=float, help="default: the recipe's middle one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--profile", choices=PROFILES, default="laptop")
     parser.add_argument("--epochs", type=int, help="default: the profile's")
-    parser.add_argument("--augment", action="store_true", help="flip and scale the images")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="where the record goes")
+    parser.add_argument("--augment", action="store_true", help="flip, scale and recolor the images")
+    parser.add_argument("--network", choices=NETWORKS, default="munet")
+    parser.add_argument("--config", metavar="JSON", help="all of the above, as run.json has it")
+    parser.add_argument("--runs", type=_path, default=RUNS, help="where the record goes")
+    parser.add_argument("--quiet", action="store_true", help="no bar")
     parser.set_defaults(run=_train)
 
 
-def _train(args: argparse.Namespace) -> None:
+def _train(args: argparse.Namespace) -> int:
     from seghw.data.dataset import SegmentationSet
     from seghw.data.splits import default_dataset, describe_data, split_real
 
     data = SegmentationSet.load(args.data) if args.data else None
     own = None if data is None else dataset_of([spec.name for spec in data.classes])
     dataset = args.dataset or own or default_dataset("shapes")
+    config = _read_config(args.config) if args.config else _config(args, dataset)
+    # Not by truth: a set without images is refused by its split.
+    sets = None if data is None else [split_real(data, split) for split in SPLITS]
+    if not args.quiet:
+        print(f"own set: {args.data}" if args.data else describe_data(config.dataset))
+    from filelock import Timeout
+
+    from seghw.runs import read_run
+    from seghw.train import train  # loads torch, which what is refused need not wait for
+
+    try:
+        run = train(config, sets, runs=args.runs, progress=not args.quiet, wait=not args.config)
+    except Timeout:
+        return ELSEWHERE
+    row = read_run(run)
+    if row["status"] == "diverged":
+        raise BadInput(row["error"])
+    if not args.quiet:
+        print(f"validation mean IoU {row['score']:.3f}: {run}")
+    return 0
+
+
+def _config(args: argparse.Namespace, dataset: str) -> TrainConfig:
     rates = settings_of(args.recipe, args.profile).learning_rates
     coefficient = args.coefficient
     if args.loss is coefficient is None:
         coefficient = BALANCED[args.recipe][family_of(dataset)]
-    config = TrainConfig(
+    return TrainConfig(
         dataset,
         args.recipe,
         args.loss or "mse_dice",
@@ -207,16 +253,17 @@ def _train(args: argparse.Namespace) -> None:
         args.profile,
         args.epochs,
         augment=args.augment,
+        network=args.network,
     )
-    # Not by truth: a set without images is refused by its split.
-    sets = None if data is None else tuple(split_real(data, s) for s in ("train", "validation"))
-    print(f"own set: {args.data}" if args.data else describe_data(config.dataset))
-    from seghw.train import train  # loads torch, which what is refused need not wait for
 
-    run = train(config, sets, runs=args.runs)
-    if run.status == "diverged":
-        raise BadInput(run.record["error"])
-    print(f"validation mean IoU {run.score:.3f}: {run.folder}")
+
+def _read_config(text: str) -> TrainConfig:
+    import json
+
+    try:
+        return TrainConfig.from_dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"--config {text!r:.80} is no configuration: {error}") from error
 
 
 def _add_sweep(parser: argparse.ArgumentParser) -> None:
@@ -225,92 +272,75 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", choices=PROFILES, default="laptop")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
     parser.add_argument(
-        "--coefficients",
-        choices=COEFFICIENTS,
-        default="section3",
-        help="which of the report's two lists",
-    )
-    parser.add_argument(
         "--ablation",
         action="store_true",
         help="instead of the grid, the best laptop runs on the shapes without the network's parts",
     )
-    parser.add_argument(
-        "--plan",
-        action="store_true",
-        help="instead of the grid, the seeds that the claims need (seghw/claims/plan.py)",
-    )
     parser.add_argument("--jobs", type=int, help="runs side by side, default one per core")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that trains them")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="where the records go")
+    parser.add_argument("--runs", type=_path, default=RUNS, help="where the records go")
     parser.set_defaults(run=_sweep)
 
 
 def _sweep(args: argparse.Namespace) -> int:
     if whole_number("--seeds", args.seeds, 1) > 1000:
         raise BadInput(f"--seeds {args.seeds} is more than a sweep of 1000 seeds; give fewer")
-    from seghw.claims.ablation import ablation
-    from seghw.claims.plan import plan
     from seghw.data.splits import default_dataset, describe_data
-    from seghw.train import grid, run_sweep
-    from seghw.train.sweep import dask_cluster, outcome_table
+    from seghw.train.sweep import ablation, grid, sweep
 
-    datasets = args.dataset or [default_dataset(family) for family in ("shapes", "coco")]
-    if args.plan:
-        configs = plan(args.profile)
-    elif args.ablation:
-        configs = ablation(range(args.seeds), args.profile)
-    else:
-        configs = [
-            config
-            for seed in range(args.seeds)  # outermost, so that what is there is comparable early
-            for dataset in datasets
-            for recipe in args.recipe or RECIPES
-            for config in grid(
-                dataset, recipe, profile=args.profile, seeds=[seed], variant=args.coefficients
-            )
-        ]
+    datasets = args.dataset or [default_dataset(family) for family in DRAWN]
+    # Seeds are the outermost loop, so that what is there is comparable early.
+    grids = [
+        grid(dataset, recipe, profile=args.profile, seeds=[seed])
+        for seed in range(args.seeds)
+        for dataset in datasets
+        for recipe in args.recipe or RECIPES
+    ]
+    configs = ablation(range(args.seeds), args.profile) if args.ablation else chain(*grids)
     print(*map(describe_data, datasets), sep="\n")
-    executor = dask_cluster(args.scheduler) if args.scheduler else None
-    outcomes = run_sweep(configs, executor=executor, jobs=args.jobs, runs=args.runs.resolve())
-    print(outcome_table(outcomes))
-    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
-
-
-# -- what is made of the records --------------------------------------------------------------
+    outcome = sweep(configs, jobs=args.jobs, runs=args.runs, scheduler=args.scheduler)
+    width = max(map(len, outcome), default=0)
+    print(*(f"{run_id:{width}}  {result}" for run_id, result in outcome.items()), sep="\n")
+    return 0 if set(outcome.values()) <= {"trained", "skipped", "elsewhere"} else 1
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="a folder with a run.json")
-    parser.add_argument("--data", type=Path, help="a set made by `data ...`")
+    parser.add_argument("run_folder", type=_path, metavar="RUN", help="a folder with a run.json")
+    parser.add_argument("--data", type=_path, help="a set made by `data ...`")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--panels", type=int, default=3, help="how many images to draw")
-    parser.add_argument("--out", type=Path, help="default: a folder inside the run's")
+    parser.add_argument("--out", type=_path, help="default: a folder inside the run's")
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     from seghw.data.dataset import SegmentationSet
     from seghw.data.splits import describe_data, open_split, split_real
+    from seghw.evaluate import count_tables
     from seghw.report.figures import evaluation_panels
-    from seghw.results import evaluate_run
-    from seghw.train import load_run
+    from seghw.report.results import evaluate_run
+    from seghw.runs import read_run
+    from seghw.train.records import save_counts
 
-    run = load_run(args.run_folder)
+    run = SimpleNamespace(**read_run(args.run_folder))
     if args.data:
         data = split_real(SegmentationSet.load(args.data), args.split)
     else:
         data = open_split(run.config, args.split)
         print(describe_data(run.config.dataset))
-    found = evaluate_run(run, data)
+    evaluation = evaluate_run(run, data)
     out = args.out or run.folder / f"evaluation-{args.split}"
-    found.write_table(out / "images.csv")
-    evaluation_panels(found, out, args.panels)
-    print(f"mean IoU {found.iou:.3f} on {len(data)} images of {data.name}: {out}")
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out / "images.csv") as path:
+        evaluation.table().to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
+    if args.split == "test" and not args.data:
+        save_counts(count_tables(evaluation.masks, data), run.folder)
+    evaluation_panels(evaluation, out, args.panels)
+    print(f"mean IoU {evaluation.iou:.3f} on {len(data)} images of {data.name}: {out}")
 
 
 def _add_records(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--runs", type=_path, default=RUNS)
     parser.add_argument("--profile", choices=PROFILES, default="laptop")
     parser.add_argument(
         "--sam", metavar="MODEL", help="a folder, or a Hugging Face id, fetched if it is not here"
@@ -318,7 +348,7 @@ def _add_records(parser: argparse.ArgumentParser) -> None:
 
 
 def _records(args: argparse.Namespace):
-    from seghw.results import Records
+    from seghw.report.results import Records
 
     return Records(args.runs, args.profile, args.sam)
 
@@ -345,7 +375,7 @@ def _claims(args: argparse.Namespace) -> None:
 
 def _add_sam(parser: argparse.ArgumentParser) -> None:
     _add_records(parser)
-    parser.add_argument("--out", type=Path, metavar="CSV", help="also write every number there")
+    parser.add_argument("--out", type=_path, metavar="CSV", help="also write every number there")
     parser.set_defaults(run=_sam)
 
 
@@ -371,7 +401,7 @@ def _sam(args: argparse.Namespace) -> None:
 def _add_figures(parser: argparse.ArgumentParser) -> None:
     _add_records(parser)
     parser.add_argument("--only", help="numbers and ranges, such as 17-19,45")
-    parser.add_argument("--out", type=Path, default=FIGURES)
+    parser.add_argument("--out", type=_path, default=FIGURES)
     parser.set_defaults(run=_figures)
 
 
@@ -386,7 +416,7 @@ def _figures(args: argparse.Namespace) -> None:
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     _add_records(parser)
-    parser.add_argument("--out", type=Path, default=ROOT / "dist/report")
+    parser.add_argument("--out", type=_path, default=ROOT / "dist/report")
     parser.set_defaults(run=_report)
 
 

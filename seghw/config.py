@@ -28,6 +28,8 @@ DATA = ROOT / "data"
 CACHE = DATA / "cache"
 #: Run records: ``<profile>/<run id>/``.
 RUNS = DATA / "runs"
+#: Exit status of ``python -m seghw train`` for a run that another process is training.
+ELSEWHERE = 75
 #: Numbered figures: ``report/``, ``corrected/``, ``beyond/``.
 FIGURES = ROOT / "figures"
 

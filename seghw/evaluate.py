@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -84,6 +85,16 @@ class Evaluation:
         """float64 (N,): each image's mean IoU over the classes it or its prediction holds."""
         scores = metrics.iou(self.counts)
         return metrics.ratio(np.nansum(scores, 1), (~np.isnan(scores)).sum(1))
+
+    def table(self) -> pd.DataFrame:
+        """One row per image: its mean IoU, and each class's IoU, true and predicted pixels."""
+        names = [spec.name for spec in self.data.classes]
+        tp, fp, fn, _ = np.moveaxis(self.counts, -1, 0)
+        columns = {"image": np.arange(len(self.data)), "mean_iou": self.image_iou}
+        columns |= {f"iou_{n}": v for n, v in zip(names, metrics.iou(self.counts).T, strict=True)}
+        for kind, areas in (("true", tp + fn), ("predicted", tp + fp)):
+            columns |= {f"{kind}_{n}": v for n, v in zip(names, areas.T, strict=True)}
+        return pd.DataFrame(columns)
 
 
 def count_tables(masks: np.ndarray, data: SegmentationSet) -> dict[str, np.ndarray]:

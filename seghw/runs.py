@@ -95,6 +95,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
             "part": _part(fields),
             "score": _number(last["validation_iou"]) if finished else -np.inf,
             "status": record["status"],
+            "error": record.get("error"),
             "images": record["data"]["images"],
             "epoch_scores": epochs,
             "folder": path.parent,

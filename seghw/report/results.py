@@ -16,6 +16,23 @@ from seghw.runs import load_runs
 from seghw.train import load_network
 
 
+def evaluate_run(run: Any, data: SegmentationSet) -> Evaluation:
+    """A run's masks on a set.
+
+    Args:
+        run: a row of ``runs.load_runs``.
+        data: a set with the run's classes.
+
+    Raises:
+        BadInput: the run's weights are missing, or the set has other classes than the run.
+    """
+    names, given = ([c.name for c in classes] for classes in (run.config.classes, data.classes))
+    if names != given:
+        raise BadInput(f"{run.run_id} knows the classes {names}, {data.name!r} has {given}")
+    masks = predict(load_network(run.folder), data.images, run.config.settings, run.config.dataset)
+    return Evaluation(run, data, masks)
+
+
 class Records:
     """Opened when first needed, and then remembered: a set of figures asks for each many times.
 
@@ -78,14 +95,8 @@ class Records:
         return open_split(config, "test")
 
     def evaluate(self, run: Any, family: str) -> Evaluation:
-        """A run's masks on the family's test set.
-
-        Raises:
-            BadInput: its weights are missing.
-        """
-        data = self.test_set(family)
-        masks = predict(load_network(run.folder), data.images, run.config.settings, run.dataset)
-        return Evaluation(run, data, masks)
+        """A run's masks on the family's test set; ``BadInput`` as in ``evaluate_run``."""
+        return evaluate_run(run, self.test_set(family))
 
     def _evaluation(self, family: str, recipe: str, loss: str) -> Evaluation:
         """The best run of a loss on the family's test set.

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from seghw.config import COEFFICIENTS, RUNS, SEEDS, TrainConfig, family_of, settings_of
+from seghw.config import COEFFICIENTS, ELSEWHERE, RUNS, SEEDS, TrainConfig, family_of, settings_of
 from seghw.devices import available_cores
 from seghw.errors import BadInput, reason
 
@@ -39,6 +40,34 @@ def grid(
     return [
         TrainConfig(dataset, recipe, loss, rate, coefficient, seed, profile)
         for seed, rate, (loss, coefficient) in product(seeds, rates, losses)
+    ]
+
+
+#: The runs that the ablation varies: of each recipe the best MSE + Dice setting on the shapes, as
+#: seed 0 alone had it.
+BASES = (
+    TrainConfig("shapes5", "report", "mse_dice", 1e-3, 40.0),
+    TrainConfig("shapes5", "corrected", "mse_dice", 4e-3, 20.0),
+)
+#: What is taken away or changed, by what it is called; the last two under ``corrected`` alone.
+CHANGES = {
+    "no skip connections across the U": {"copy_across": False},
+    "no shortcuts in the blocks": {"skip_connections": False},
+    "no ASPP": {"aspp_rates": None},
+    "ASPP at rates 1, 2, 4": {"aspp_rates": (1, 2, 4)},
+    "resize-convolution": {"head": "resize"},
+    "sub-pixel convolution": {"head": "subpixel"},
+}
+
+
+def ablation(seeds: Sequence[int] = SEEDS, profile: str = "laptop") -> list[TrainConfig]:
+    """Every change of the network, seed by seed; what they are compared with is in the grid."""
+    return [
+        replace(base, seed=seed, profile=profile, **change)
+        for seed in seeds
+        for base in BASES
+        for change in CHANGES.values()
+        if base.recipe == "corrected" or "head" not in change
     ]
 
 
@@ -139,10 +168,6 @@ def _in_process(item: tuple[str, str, int]) -> tuple[str, str]:
         return run_id, "elsewhere"
     killed = f"its process ended with {process.returncode}; the same sweep resumes it"
     return run_id, message.splitlines()[-1] if message else killed
-
-
-#: Exit status of ``train`` for a run that another process is training.
-ELSEWHERE = 75
 
 
 def _end_processes() -> None:
