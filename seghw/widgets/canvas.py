@@ -1,10 +1,8 @@
 """Pictures to point at: what a network puts out there, and what a segmenter makes of a prompt."""
 
 import base64
-import colorsys
 import io
 import json
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from PIL import Image
 from seghw.config import ClassSpec
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
+from seghw.notebook import object_colors
 
 if TYPE_CHECKING:
     from seghw.sam import Segmenter
@@ -27,7 +26,7 @@ BLUE = [0, 114, 178]
 
 
 class Canvas(anywidget.AnyWidget):
-    """A picture with masks over it; what it is used for says the subclass."""
+    """A picture, uint8 (3, H, W), with masks over it; what it is used for says the subclass."""
 
     _esm = Path(__file__).parent / "canvas.js"
     image = traitlets.Unicode().tag(sync=True)  # as a data URI
@@ -45,36 +44,14 @@ class Canvas(anywidget.AnyWidget):
     channels = traitlets.List().tag(sync=True)  # of a network: name, low, high, color
     values = traitlets.Bytes().tag(sync=True)  # its outputs, float32 (C, H, W)
 
+    def __init__(self, image: np.ndarray, **state: object) -> None:
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, "PNG")
+        uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+        super().__init__(image=uri, width=image.shape[2], height=image.shape[1], **state)
+
     def __repr__(self) -> str:  # what stands where widgets do not render
         return "To be clicked on in JupyterLab, with a running kernel. Still pictures stand above."
-
-
-def picture_state(image: np.ndarray) -> dict[str, Any]:
-    """What a canvas needs of an image, uint8 (3, H, W)."""
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, "PNG")
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    return {"image": uri, "width": image.shape[2], "height": image.shape[1]}
-
-
-def output_state(
-    image: np.ndarray,
-    output: np.ndarray,
-    classes: Sequence[ClassSpec],
-    threshold: float | None = None,
-) -> dict[str, Any]:
-    """What a canvas needs to show a network's output; see ``OutputCanvas``."""
-    expected = (len(classes), *image.shape[1:])
-    if output.shape != expected:
-        raise BadInput(f"the output must be {expected}, a channel per class; got {output.shape}")
-    bands = [spec.band if threshold is None else (threshold, math.inf) for spec in classes]
-    most = float(np.finfo(np.float32).max)  # JSON has no infinity
-    channels = [
-        [spec.name, low, min(high, most), list(spec.color)]
-        for spec, (low, high) in zip(classes, bands, strict=True)
-    ]
-    values = np.ascontiguousarray(output, np.float32).tobytes()
-    return {**picture_state(image), "channels": channels, "values": values}
 
 
 class OutputCanvas(Canvas):
@@ -97,8 +74,18 @@ class OutputCanvas(Canvas):
         classes: Sequence[ClassSpec],
         threshold: float | None = None,
     ) -> None:
+        expected = (len(classes), *image.shape[1:])
+        if output.shape != expected:
+            raise BadInput(f"the output must be {expected}, a channel a class; got {output.shape}")
+        most = float(np.finfo(np.float32).max)  # JSON has no infinity
+        bands = [(threshold, most) if threshold is not None else spec.band for spec in classes]
+        channels = [
+            [spec.name, low, min(high, most), list(spec.color)]
+            for spec, (low, high) in zip(classes, bands, strict=True)
+        ]
+        values = np.ascontiguousarray(output, np.float32).tobytes()
         text = "Move the pointer, or the cross with the arrow keys, over the picture."
-        super().__init__(**output_state(image, output, classes, threshold), text=text)
+        super().__init__(image, channels=channels, values=values, text=text)
 
 
 class PromptCanvas(Canvas):
@@ -127,7 +114,7 @@ class PromptCanvas(Canvas):
             self.objects, self.exact = objects_of(truth, 0)
             self.names = _object_names(truth)
         buttons = ["undo", "clear", "everything", "copy", "save", "larger", "smaller"]
-        super().__init__(**picture_state(image), text=START, buttons=buttons)
+        super().__init__(image, text=START, buttons=buttons)
         self.observe(self._answer, ["points", "box", "everything"])
 
     def _answer(self, _) -> None:
@@ -153,7 +140,7 @@ class PromptCanvas(Canvas):
         return self._show(answer.masks, words, nearest)
 
     def _score(self, mask: np.ndarray) -> tuple[str, np.ndarray]:
-        """What is said of the object that the mask overlaps most, and its own mask, (0 or 1, H, W)."""
+        """Words on the object that the mask overlaps most, and its own mask, (0 or 1, H, W)."""
         shared = (self.objects & mask).sum((1, 2))
         if not shared.any():
             return "; it meets no known object" if self.names else "", self.objects[:0]
@@ -172,39 +159,32 @@ class PromptCanvas(Canvas):
             labels[masks[k]] = number
         with self.hold_sync():
             self.labels, self.text, self.coco = labels.tobytes(), text, json.dumps(_coco(masks))
-            self.colors = _colors(len(masks)) if self.everything else [BLUE]
+            self.colors = [*map(list, object_colors(len(masks)))] if self.everything else [BLUE]
             self.truth = b"" if truth is None else truth.tobytes()
         self.send("answered")  # the same words twice would be no change
 
 
 def _object_names(truth: SegmentationSet) -> list[str]:
-    """``"cat"``, or ``"cat 2 of 3"`` where there are more, from left to right."""
-    boxes = truth.boxes[0]
+    """``"cat"``, or ``"cat 2 of 3 from the left"`` where there are more."""
     names = []
-    for kind, x0, *_ in boxes:
-        left_edges = sorted(box[1] for box in boxes if box[0] == kind)
-        place = f" {left_edges.index(x0) + 1} of {len(left_edges)} from the left"
-        names.append(truth.classes[kind].name + place * (len(left_edges) > 1))
+    for box in truth.boxes[0]:
+        same = sorted(other for other in truth.boxes[0] if other[0] == box[0])
+        place = f" {same.index(box) + 1} of {len(same)} from the left" if len(same) > 1 else ""
+        names.append(truth.classes[box[0]].name + place)
     return names
-
-
-def _colors(count: int) -> list[list[int]]:
-    """Hues a golden section apart: also the neighbors of a long list can be told apart."""
-    hues = (0.57 + 0.618034 * k for k in range(count))
-    tones = (colorsys.hsv_to_rgb(hue % 1, 0.85, 1 - 0.2 * (k % 2)) for k, hue in enumerate(hues))
-    return [[round(255 * part) for part in tone] for tone in tones]
 
 
 def _coco(masks: np.ndarray) -> list[dict[str, Any]]:
     """Masks, bool (K, H, W), as annotations of COCO with run lengths."""
     from pycocotools import mask as coco
 
-    annotations = []
-    for number, mask in enumerate(masks, 1):
-        code = coco.encode(np.asfortranarray(mask, np.uint8))
-        size, box = [int(side) for side in code["size"]], coco.toBbox(code).tolist()
-        area = int(coco.area(code))
-        lengths = {"size": size, "counts": code["counts"].decode()}
-        about = {"id": number, "segmentation": lengths, "area": area, "bbox": box, "iscrowd": 0}
-        annotations.append(about)
-    return annotations
+    codes = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0), np.uint8))
+    numbers = zip(coco.area(codes).tolist(), coco.toBbox(codes).tolist(), strict=True)
+    return [
+        {
+            "id": k,
+            "segmentation": {"size": code["size"], "counts": code["counts"].decode()},
+            **{"area": area, "bbox": box, "iscrowd": 0},
+        }
+        for k, (code, (area, box)) in enumerate(zip(codes, numbers, strict=True), 1)
+    ]
