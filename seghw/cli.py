@@ -163,12 +163,16 @@ def _data_coco(args: argparse.Namespace) -> None:
         raise BadInput("data coco needs --annotations and --images, or --download DIR")
     chosen = coco.select(annotations, *rule)
     if args.download:
-        sizes = {Path(image.file_name).name: image.size for image in chosen}
+        records = [image.record for image in chosen]
+        sizes = {Path(r["file_name"]).name: (r["width"], r["height"]) for r in records}
         fetch_images(args.download, args.split, sizes)
-    made = coco.rasterize(chosen, images, args.classes, args.size, f"COCO ({annotations.name})")
+    name = f"COCO ({annotations.name})"
+    data = coco.rasterize(chosen, images, args.classes, args.size, name)
     out = args.out or DATA / dataset_of(args.classes)
-    _save(made.data, out)
-    coco.write_manifest(out / "manifest.csv", made.kept)
+    _save(data, out)
+    coco.write_manifest(
+        out / "manifest.csv", [c for c in chosen if c.record["file_name"] in data.names]
+    )
 
 
 def _data_export(args: argparse.Namespace) -> None:

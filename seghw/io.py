@@ -5,12 +5,15 @@ reader, a crash or a full disk never meets a half-written file.
 """
 
 import csv
+import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from seghw.errors import BadInput
 
 #: Part of every temporary name, so that leftovers are known.
 _MARK = "-unfinished-"
@@ -20,10 +23,15 @@ _MARK = "-unfinished-"
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; rename it to ``path`` on success.
 
-    An existing file at ``path`` is replaced only at the very end; on an exception it stays as
-    it was and the temporary file is removed. Missing parent folders are made.
+    An existing file is replaced only at the very end; on an exception it stays as it was and
+    the temporary file is removed. Missing parent folders are made.
+
+    Raises:
+        BadInput: ``path`` is a folder, a link, a device or a pipe: these are never replaced.
     """
     path = Path(path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise BadInput(f"{path} is not a plain file and stays as it is; give another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
@@ -35,12 +43,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; rename it to ``path`` on success.
+    """Yield a temporary folder beside ``path``; rename it to ``path``, or its link's end.
 
     Raises:
         FileExistsError: ``path`` is there already and is not an empty folder.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(f"{path} already exists; remove it or choose another folder")
     temporary = _beside(path)
@@ -55,10 +63,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a killed process left in ``folder``.
-
-    Only for a folder that no other process is writing to.
-    """
+    """Delete what a killed process left unfinished in ``folder``, which no other may write to."""
     for path in folder.glob(f".*{_MARK}*"):
         path.unlink(missing_ok=True)
 
@@ -66,9 +71,7 @@ def remove_leftovers(folder: Path) -> None:
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table whole: UTF-8, Unix line ends on every system."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def _beside(path: Path) -> Path:

@@ -2,32 +2,32 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
+from operator import index
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
-from pydantic import NonNegativeInt, TypeAdapter
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from seghw.config import ClassSpec
-from seghw.errors import BadInput, reason
+from seghw.errors import BadInput, reason, whole_number
 from seghw.io import atomic_folder
 
 Box = tuple[int, int, int, int, int]
+_ARRAYS = ("images.npy", "masks.npy")
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentationSet:
-    """N images of one size with one boolean mask plane per class.
+    """N images of one size with one mask per class.
 
     Attributes:
         images: uint8 (N, 3, H, W), RGB, 0..255.
-        masks: bool (N, C, H, W); planes may overlap, a class may be absent from an image.
+        masks: bool (N, C, H, W); masks may overlap, a class may be absent from an image.
         boxes: one list per image of ``(class_index, x0, y0, x1, y1)``, inclusive pixel indices.
-        classes: one ``ClassSpec`` a mask plane, in the order of the planes.
+        classes: one ``ClassSpec`` a channel of the masks, in their order.
         name: what the set is and where it came from, in words fit for a caption.
+        names: the images' file names, where they have any; else empty.
     """
 
     images: np.ndarray
@@ -35,6 +35,7 @@ class SegmentationSet:
     boxes: list[list[Box]]
     classes: tuple[ClassSpec, ...]
     name: str = ""
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images, masks = self.images, self.masks
@@ -43,20 +44,22 @@ class SegmentationSet:
         expected = (len(images), len(self.classes), *images.shape[2:])
         if masks.dtype != np.bool_ or masks.shape != expected:
             raise BadInput(f"masks must be bool {expected}, got {masks.dtype} {masks.shape}")
-        if len(self.boxes) != len(images):
-            raise BadInput(f"{len(images)} images need as many box lists, got {len(self.boxes)}")
+        for what, given in (("box lists", self.boxes), ("names", self.names or images)):
+            if len(given) != len(images):
+                raise BadInput(f"{len(images)} images need as many {what}, got {len(given)}")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def subset(self, indices: Sequence[int] | np.ndarray | slice) -> "SegmentationSet":
         """The images at ``indices``, in that order; a slice shares memory, a list copies."""
-        if isinstance(indices, slice):
-            boxes = self.boxes[indices]
-        else:
-            boxes = [self.boxes[i] for i in indices]
-        return SegmentationSet(
-            self.images[indices], self.masks[indices], boxes, self.classes, self.name
+        numbers = range(len(self))[indices] if isinstance(indices, slice) else indices
+        return replace(
+            self,
+            images=self.images[indices],
+            masks=self.masks[indices],
+            boxes=[self.boxes[i] for i in numbers],
+            names=tuple(self.names[i] for i in numbers) if self.names else (),
         )
 
     def partition(self, *fractions: float, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -76,14 +79,11 @@ class SegmentationSet:
         Raises:
             FileExistsError: the folder is there already and is not empty.
         """
-        about = {
-            "name": self.name,
-            "classes": [asdict(spec) for spec in self.classes],
-            "boxes": [[list(map(int, box)) for box in boxes] for boxes in self.boxes],
-        }
+        about = {"name": self.name, "names": self.names, "classes": list(map(asdict, self.classes))}
+        about["boxes"] = [[list(map(int, box)) for box in boxes] for boxes in self.boxes]
         with atomic_folder(folder) as temporary:
-            np.save(temporary / "images.npy", self.images)
-            np.save(temporary / "masks.npy", self.masks)
+            for name, array in zip(_ARRAYS, (self.images, self.masks), strict=True):
+                np.save(temporary / name, array)
             (temporary / "set.json").write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod
@@ -95,36 +95,39 @@ class SegmentationSet:
         """
         folder = Path(folder)
         try:
-            about = _ABOUT.validate_json((folder / "set.json").read_bytes(), strict=True)
-            images, masks = (
-                np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False)
-                for part in ("images", "masks")
+            about = json.loads((folder / "set.json").read_bytes())
+            images, masks = (np.load(folder / name, mmap_mode="r") for name in _ARRAYS)
+            corners = np.array([*chain(*about["boxes"])]).reshape(-1, 5)
+            limits = masks.shape[1], *images.shape[:1:-1], *images.shape[:1:-1]
+            inside = (corners >= 0) & (corners < limits)
+            if not inside.all() or (corners[:, 1:3] > corners[:, 3:]).any():
+                raise ValueError("a box is not inside its image")
+            boxes = [[tuple(map(index, box)) for box in boxes] for boxes in about["boxes"]]
+            classes = (
+                ClassSpec(**c | {key: tuple(c[key]) for key in ("band", "color")})
+                for c in about["classes"]
             )
-            data = cls(images, masks, about["boxes"], tuple(about["classes"]), about["name"])
-            classes, (height, width) = len(data.classes), images.shape[2:]
-            for box in chain(*data.boxes):
-                plane, x0, y0, x1, y1 = box
-                if not (plane < classes and x0 <= x1 < width and y0 <= y1 < height):
-                    raise ValueError(f"the box {box} is not inside")
-            return data
-        except FileNotFoundError as error:
-            raise BadInput(f"{folder} holds no data set: {error.filename} is missing") from error
-        # numpy parses the header of an array as Python and lets its errors through.
-        except (ValueError, TypeError, EOFError, SyntaxError, OverflowError, TokenError) as error:
+            return cls(
+                images, masks, boxes, tuple(classes), about["name"], tuple(about.get("names", ()))
+            )
+        except Exception as error:  # numpy parses an array's header as Python, errors and all
             raise BadInput(
-                f"{folder} holds a damaged data set ({reason(error)}); make it again"
+                f"{folder} holds no intact set ({reason(error)}); make it again"
             ) from error
 
 
-class _About(TypedDict):
-    """What ``set.json`` holds."""
+def blank(count: int, classes: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (count, 3, size, size), and masks bool (count, classes, size, size), all False.
 
-    name: str
-    classes: list[ClassSpec]
-    boxes: list[list[tuple[NonNegativeInt, ...]]]
-
-
-_ABOUT = TypeAdapter(_About)
+    Raises:
+        BadInput: ``size`` is not a positive multiple of 8, or the arrays do not fit in 16 GiB.
+    """
+    if whole_number("size", size, 8) % 8:
+        raise BadInput(f"size must be a multiple of 8, got {size}; try {size - size % 8}")
+    if count * size * size * (3 + classes) > 16 << 30:
+        raise BadInput(f"count {count} images of {size} x {size} do not fit in memory; make fewer")
+    images = np.empty((count, 3, size, size), np.uint8)
+    return images, np.zeros((count, classes, size, size), np.bool_)
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -134,13 +137,46 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def batches(count: int, batch_size: int, seed: int | None = None) -> Iterator[np.ndarray]:
-    """Index arrays that cover ``range(count)`` once; the last one may be shorter.
+    """Index arrays of ``batch_size`` that cover ``range(count)`` once; the last may be shorter.
 
-    Args:
-        count: number of images.
-        batch_size: indices per batch.
-        seed: shuffle with this seed; None keeps the order.
+    ``seed`` shuffles the indices; None keeps their order.
     """
     order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
     for start in range(0, count, batch_size):
         yield order[start : start + batch_size]
+
+
+def augment(
+    images: np.ndarray, masks: np.ndarray, seed: int | Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flip, scale, move and recolor each image of a batch at random, and its masks with it.
+
+    By torchvision's ``transforms.v2``. What comes in from outside is black and of no class.
+
+    Args:
+        images: uint8 (n, 3, H, W).
+        masks: bool (n, C, H, W).
+        seed: one number or several, such as a run's seed and the step; the same give the same.
+
+    Returns:
+        Images and masks of the same shapes and types; the masks' pixels are moved, never mixed.
+    """
+    import torch
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    smooth = v2.InterpolationMode.BILINEAR  # of images; masks take the nearest pixel
+    change = v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(0, (0.1, 0.1), (0.75, 1.25), interpolation=smooth),
+            v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05),
+        ]
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        moved = [
+            change(tv_tensors.Image(torch.tensor(image)), tv_tensors.Mask(torch.tensor(mask)))
+            for image, mask in zip(images, masks, strict=True)
+        ]
+    return np.stack([image for image, _ in moved]), np.stack([mask for _, mask in moved])

@@ -28,37 +28,28 @@ def fetch_annotations(
 ) -> Path:
     """``out/annotations/instances_<split>.json``, fetched with the archive (some 240 MB) if needed.
 
-    Args:
-        out: folder to fill; the archive stays in it and may be deleted.
-        split: "train2017" or "val2017".
-        base_url: where COCO is served.
-        known_hash: of the archive, as pooch writes it; None checks nothing.
+    The archive, whose hash must be ``known_hash`` (None checks nothing), stays in ``out`` and may
+    be deleted. ``split`` is "train2017" or "val2017".
 
     Raises:
         BadInput: the archive cannot be had or is not COCO's.
     """
     import pooch
 
-    out = Path(out)
     member = f"annotations/instances_{split}.json"
-    if (out / member).is_file():
-        return out / member
-    try:
+    if not Path(out, member).is_file():
         pooch.get_logger().setLevel(logging.ERROR)
-        pooch.retrieve(
-            f"{base_url}/annotations/{ARCHIVE}",
-            known_hash,
-            ARCHIVE,
-            out,
-            processor=pooch.Unzip([member], extract_dir="."),
-            downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),
-        )
-    except Exception as error:  # whatever the network and the archive come up with
-        raise BadInput(
-            f"cannot fetch {ARCHIVE} from {base_url} ({error}); check the network and the address, "
-            f"remove {out / ARCHIVE} if it is damaged, and run it again"
-        ) from error
-    return out / member
+        unzip = pooch.Unzip([member], extract_dir=".")
+        downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
+        url = f"{base_url}/annotations/{ARCHIVE}"
+        try:
+            pooch.retrieve(url, known_hash, ARCHIVE, out, processor=unzip, downloader=downloader)
+        except Exception as error:  # whatever the network and the archive come up with
+            raise BadInput(
+                f"cannot fetch {ARCHIVE} from {base_url} ({error}); check the network and the "
+                f"address, remove {Path(out, ARCHIVE)} if it is damaged, and run it again"
+            ) from error
+    return Path(out, member)
 
 
 def fetch_images(
@@ -67,51 +58,45 @@ def fetch_images(
     sizes: Mapping[str, tuple[int, int]],
     *,
     base_url: str = BASE_URL,
-    workers: int = 8,
     retries: int = 4,
 ) -> dict[str, str]:
-    """Fetch images to ``out/<split>/``; those that are there already are checked and kept.
+    """Fetch images to ``out/<split>/``; those that are there already are checked and stay.
 
     Args:
         out: folder to fill.
         split: "train2017" or "val2017".
         sizes: file name to (width, height), as annotated.
         base_url: where COCO is served.
-        workers: images fetched at a time.
         retries: further tries of each after a timeout or a broken connection.
 
     Returns:
         File name to the reason, of those that could not be had; one warning counts them.
 
     Raises:
-        BadInput: 20 images in a row failed. What is finished is kept.
+        BadInput: 20 images in a row failed. What is finished stays.
     """
     import pooch
 
     pooch.get_logger().setLevel(logging.ERROR)
-    folder = Path(out, split)
-    source = pooch.create(
-        folder, f"{base_url}/{split}/", registry=dict.fromkeys(sizes), retry_if_failed=retries
-    )
+    url, wanted = f"{base_url}/{split}/", dict.fromkeys(sizes)
+    source = pooch.create(Path(out, split), url, registry=wanted, retry_if_failed=retries)
     downloader = pooch.HTTPDownloader(timeout=30)
     left_out: dict[str, str] = {}
     in_a_row = 0
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(8)
     try:
         futures = {pool.submit(source.fetch, name, downloader=downloader): name for name in sizes}
         for future in tqdm(as_completed(futures), "COCO images", len(futures), unit="image"):
-            name = futures[future]
+            name, in_a_row = futures[future], in_a_row + 1
             try:
-                reason = _damage(Path(future.result()), sizes[name])
-            except Exception as error:  # whatever the network comes up with
-                reason = f"{type(error).__name__}: {error}"
-            if reason:
-                left_out[name] = reason
-            in_a_row = in_a_row + 1 if reason else 0
+                _check_image(Path(future.result()), sizes[name])
+                in_a_row = 0
+            except Exception as error:  # whatever the network and the decoder come up with
+                left_out[name] = f"{type(error).__name__}: {error}"
             if in_a_row == _FAILURES_IN_A_ROW:
                 raise BadInput(
-                    f"{in_a_row} images in a row failed at {base_url} (the last: {reason}); "
-                    "run it again later: what has come is kept"
+                    f"{in_a_row} images in a row failed at {base_url} (the last: "
+                    f"{left_out[name]}); run it again later: what has come stays"
                 )
     finally:
         pool.shutdown(cancel_futures=True)
@@ -121,16 +106,13 @@ def fetch_images(
     return left_out
 
 
-def _damage(path: Path, size: tuple[int, int]) -> str:
-    """What is wrong with a fetched image, which is then removed; "" if nothing is."""
-    reason = ""
+def _check_image(path: Path, size: tuple[int, int]) -> None:
+    """Remove a fetched image, and say why, if it is not a whole JPEG of that size."""
     try:
         with Image.open(path, formats=("JPEG",)) as image:
             if image.size != size:
-                reason = f"is {image.size}, annotated as {size}"
+                raise ValueError(f"is {image.size}, annotated as {size}")
             image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = f"does not decode: {error}"
-    if reason:
+    except Exception:
         path.unlink(missing_ok=True)
-    return reason
+        raise

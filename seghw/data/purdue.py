@@ -1,21 +1,19 @@
 """The official archive of PurdueShapes5MultiObject, read safely and written.
 
 It is a gzipped pickle of ``(items, label_map)``. An item is ``[R, G, B, mask, boxes]``: three
-lists of S * S ints 0..255; uint8 (5, S, S) that holds 50, 100, ... 250 in its five planes; a
+lists of S * S ints 0..255; uint8 (5, S, S) that holds 50, 100, ... 250 in its five channels; a
 dict from class to ``[[x0, y0, x1, y1], ...]``. The source is the docstring of DLStudio's
 ``SemanticSegmentation.PurdueShapes5MultiObjectDataset``.
 
-A pickle is a small program that may name any callable and call it. Here it may name only what
-NumPy needs to bring back arrays and numbers, and even those names lead to the stand-ins below.
+A pickle is a small program that may name any callable and call it. Here six names lead to an
+inert record of the call, from which arrays and numbers are made once the program has ended.
 """
 
 import gzip
-import io
-import operator
 import pickle
 import re
 import warnings
-import zlib
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,11 @@ import numpy as np
 
 from seghw.config import SHAPES5
 from seghw.data.dataset import Box, SegmentationSet
-from seghw.errors import BadInput
+from seghw.errors import BadInput, reason
 from seghw.io import atomic_write
 
-ARCHIVE_SIZE = 64
 LABEL_MAP = {spec.name: spec.value for spec in SHAPES5}
-_PLANE_VALUES = np.array([spec.value for spec in SHAPES5], np.uint8)[:, None, None]
+_VALUES = np.array([spec.value for spec in SHAPES5], np.uint8)[:, None, None]
 #: An archive may unpack to four times the course's 10,000 images.
 MAX_ARCHIVE_BYTES = 2 << 30
 
@@ -53,25 +50,22 @@ def read_archive(path: str | Path) -> SegmentationSet:
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
-            raise BadInput("it is not a file")
-        with gzip.open(path, "rb") as unzipped, warnings.catch_warnings():
+            raise ValueError("it is not a file")
+        with gzip.open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bytes that are no pickle
-            stream = _BoundedStream(unzipped)
-            loaded = _PlainUnpickler(stream, encoding="latin1").load()
-            if stream.read(1):  # reading on also makes gzip compare its checksum
-                raise BadInput("something follows the end of its pickle")
+            unpacked = 0
+            while part := file.read(1 << 20):  # to the end: that also compares the checksum
+                unpacked += len(part)
+                if unpacked > MAX_ARCHIVE_BYTES:
+                    raise ValueError(f"it unpacks to more than {MAX_ARCHIVE_BYTES:,} bytes")
+            file.seek(0)
+            loaded = _Unpickler(file, encoding="latin1").load()
+            if file.read(1):
+                raise ValueError("something follows the end of its pickle")
         return _as_set(loaded, f"PurdueShapes5 from {path.name}")
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} does not exist; put the archive there or name another") from error
-    # Bytes that are no pickle may make the unpickler raise nearly anything.
-    except (
-        *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError),
-        *(MemoryError, OverflowError, ImportError, RecursionError),
-        *(zlib.error, pickle.UnpicklingError),
-    ) as error:
-        reason = " ".join(f"{error or type(error).__name__}".split())[:200]
+    except Exception as error:  # bytes that are no pickle may make the unpickler raise anything
         raise BadInput(
-            f"{path} cannot be read as a PurdueShapes5MultiObject archive: {reason}; "
+            f"{path} cannot be read as a PurdueShapes5MultiObject archive ({reason(error)}); "
             "get a fresh copy from the course's page"
         ) from error
 
@@ -85,16 +79,12 @@ def write_archive(data: SegmentationSet, path: str | Path) -> None:
     if data.classes != SHAPES5:
         names = ", ".join(spec.name for spec in data.classes)
         raise BadInput(f"the archive holds the classes of SHAPES5, got {names}")
-    if not len(data) or data.images.shape[2:] != (ARCHIVE_SIZE, ARCHIVE_SIZE):
-        raise BadInput(
-            f"the archive holds 64 x 64 images, at least one, got shape {data.images.shape}"
-        )
+    if not len(data) or data.images.shape[2:] != (64, 64):
+        raise BadInput(f"the archive holds 64 x 64 images, at least one, got {data.images.shape}")
     items = []
     for image, masks, boxes in zip(data.images, data.masks, data.boxes, strict=True):
-        box_map = {index: [] for index in range(len(SHAPES5))}
-        for index, *corners in boxes:
-            box_map[index].append([int(corner) for corner in corners])
-        items.append([*image.reshape(3, -1).tolist(), masks * _PLANE_VALUES, box_map])
+        box_map = {c: [list(map(int, b)) for k, *b in boxes if k == c] for c in range(len(SHAPES5))}
+        items.append([*image.reshape(3, -1).tolist(), masks * _VALUES, box_map])
     with (
         atomic_write(path) as temporary,
         temporary.open("wb") as raw,
@@ -105,184 +95,94 @@ def write_archive(data: SegmentationSet, path: str | Path) -> None:
 
 
 def _as_set(loaded: Any, name: str) -> SegmentationSet:
-    if not (isinstance(loaded, tuple | list) and len(loaded) == 2):
-        raise BadInput("it does not hold a list of images and a label map")
     items, label_map = loaded
-    if not isinstance(label_map, dict) or label_map != LABEL_MAP:
-        raise BadInput(f"its label map is not {LABEL_MAP}")
-    if not (isinstance(items, list) and items and all(_has_five_parts(item) for item in items)):
-        raise BadInput("it does not hold a list of images of five parts each")
-    size = None
+    if {key: index(value) for key, value in label_map.items()} != LABEL_MAP:
+        raise ValueError(f"its label map is not {LABEL_MAP}")
+    if not isinstance(items, list) or not items:
+        raise ValueError("it does not hold a list of images")
     images, masks, boxes = [], [], []
     for row, item in enumerate(items):
         try:
             red, green, blue, mask, box_map = item
-            if size is None:
-                size = _side(mask)
-                if len(items) * 8 * size**2 > MAX_ARCHIVE_BYTES:  # two bytes refer to an item again
-                    raise BadInput(f"it refers to its images {len(items)} times")
-            images.append([_channel(values, size) for values in (red, green, blue)])
-            masks.append(_planes(mask, size))
+            mask = _made(mask)
+            size = masks[0].shape[2] if masks else mask.shape[2]
+            if len(items) * 8 * size**2 > MAX_ARCHIVE_BYTES:  # two bytes refer to an item again
+                raise ValueError(f"it refers to its images {len(items)} times")
+            channels = np.concatenate([_channel(values) for values in (red, green, blue)])
+            images.append(channels.reshape(3, size, size))
+            masks.append(mask == _VALUES)
+            if mask.shape != (5, size, size) or masks[-1].sum() != np.count_nonzero(mask):
+                raise ValueError(f"its mask {mask.shape} is of another shape or holds other values")
             boxes.append(_boxes(box_map, size))
-        except (TypeError, ValueError, AttributeError) as error:
-            raise BadInput(f"image {row}: {error}") from error
+        except Exception as error:
+            raise ValueError(f"image {row}: {reason(error)}") from error
     return SegmentationSet(np.array(images), np.array(masks), boxes, SHAPES5, name)
 
 
-def _has_five_parts(item: Any) -> bool:
-    return isinstance(item, list) and len(item) == 5
+def _channel(values: Any) -> np.ndarray:
+    """uint8 (S * S,) from a list of ints or an array; bytes() refuses all but 0..255."""
+    values = _made(values)
+    return np.frombuffer(
+        bytes(np.ravel(values).tolist() if isinstance(values, np.ndarray) else [*values]), np.uint8
+    )
 
 
-def _side(mask: Any) -> int:
-    if not isinstance(mask, np.ndarray) or mask.ndim != 3 or mask.size == 0:
-        raise BadInput(f"its mask is a {type(mask).__name__}, not an array (5, S, S)")
-    return mask.shape[-1]
-
-
-def _channel(values: Any, size: int) -> np.ndarray:
-    """uint8 (size, size) from a list of ints or an array."""
-    if isinstance(values, np.ndarray):
-        values = values.ravel().tolist()
-    if not isinstance(values, list):
-        raise BadInput(f"a channel is a {type(values).__name__}, not a list of ints")
-    if len(values) != size * size:
-        raise BadInput(f"a channel has {len(values)} pixels, the first mask {size} x {size}")
-    # bytes() refuses all but whole numbers from 0 to 255.
-    return np.frombuffer(bytes(values), np.uint8).reshape(size, size)
-
-
-def _planes(mask: Any, size: int) -> np.ndarray:
-    """bool (5, size, size) from planes that hold 0 or the value of their class."""
-    expected = (len(SHAPES5), size, size)
-    if not isinstance(mask, np.ndarray) or mask.shape != expected:
-        raise BadInput(f"its mask has shape {getattr(mask, 'shape', None)}, not {expected}")
-    planes = np.asarray(mask) == _PLANE_VALUES
-    if np.count_nonzero(planes) != np.count_nonzero(mask):
-        raise BadInput("its mask holds values outside the label map")
-    return planes
-
-
-def _boxes(box_map: Any, size: int) -> list[Box]:
+def _boxes(box_map: dict, size: int) -> list[Box]:
     """Boxes sorted by class; DLStudio documents the values as keys but uses the indices."""
-    if not isinstance(box_map, dict):
-        raise BadInput(f"its boxes are a {type(box_map).__name__}, not a dict")
+    indices = {int(value): i for i, value in enumerate(_VALUES.flat)}
     boxes = []
-    indices = {spec.value: index for index, spec in enumerate(SHAPES5)}
-    for key in sorted(box_map):
-        index = indices.get(key, operator.index(key))
-        if index not in range(len(SHAPES5)):
-            raise BadInput(f"its boxes name the class {key!r:.40}")
-        for corners in box_map[key]:
-            x0, y0, x1, y1 = (operator.index(corner) for corner in corners)
-            if not (0 <= x0 <= x1 < size and 0 <= y0 <= y1 < size):
-                raise BadInput(f"its box {(x0, y0, x1, y1)} does not lie inside the image")
-            boxes.append((index, x0, y0, x1, y1))
+    for key in sorted(box_map, key=index):
+        c = indices.get(index(key), index(key))
+        for x0, y0, x1, y1 in (map(index, corners) for corners in box_map[key]):
+            if not (0 <= c < 5 and 0 <= x0 <= x1 < size and 0 <= y0 <= y1 < size):
+                raise ValueError(f"no class {c}, or its box {(x0, y0, x1, y1)} is not inside")
+            boxes.append((c, x0, y0, x1, y1))
     return boxes
 
 
-# -- the allow-list ---------------------------------------------------------------------------
+class _Call:
+    """What a pickle wanted to call, with the arguments, and the state that it then set."""
+
+    __slots__ = ("arguments", "state")
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments, self.state = arguments, ()
+
+    def __setstate__(self, state: Any) -> None:  # of a class itself this fails, as it should
+        self.state = state
+
+    def __index__(self) -> int:
+        return _made(self)
 
 
-class _BoundedStream(io.RawIOBase):
-    """Bytes of ``source``, refused once they are more than the limit."""
-
-    def __init__(self, source: io.BufferedIOBase) -> None:
-        super().__init__()
-        self._source, self._left = source, MAX_ARCHIVE_BYTES
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:
-        got = self._source.readinto(buffer)
-        self._left -= got
-        if self._left < 0:
-            raise pickle.UnpicklingError(f"it unpacks to more than {MAX_ARCHIVE_BYTES:,} bytes")
-        return got
-
-    def read(self, size: int = -1) -> bytes:
-        # In steps: a few bytes may claim to be followed by gigabytes.
-        parts = []
-        while size and (part := super().read(min(size, 1 << 20))):
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+_NAMES = ("dtype", "ndarray", "_reconstruct", "scalar", "_frombuffer", "encode")
+_CALLS = {name: type(name, (_Call,), {"__slots__": ()}) for name in _NAMES}
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Admits what the pickles of NumPy arrays and numbers name, by way of stand-ins."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        # numpy.core before and numpy._core since NumPy 2
-        try:
-            return _ADMITTED[module.replace("numpy._core", "numpy.core"), name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it wants to call {f'{module}.{name}'!r:.80}") from None
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> type[_Call]:
+        if module.split(".")[0] not in ("numpy", "_codecs") or name not in _CALLS:
+            raise pickle.UnpicklingError(f"it wants to call {f'{module}.{name}'!r:.80}")
+        return _CALLS[name]
 
 
-class _StandIn:
-    """A function that a pickle may call but not change: a pickle can set attributes, too."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Any) -> None:
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it tries to change a function")
-
-
-class _NumberType:
-    """Stands in for ``numpy.dtype``: booleans, integers and floats in either byte order."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        if not re.fullmatch(r"[<>|=]?(b1|[iu][1248]|f[248])", code):
-            raise pickle.UnpicklingError(f"it holds an array of type {code!r:.40}")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state: tuple) -> None:
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array(np.ndarray):
-    """An empty array that takes its content, checked, from the state in the pickle."""
-
-    def __new__(cls, *_: Any) -> "_Array":
-        return super().__new__(cls, (0,), np.uint8)
-
-    def __setstate__(self, state: tuple) -> None:
-        version, shape, number_type, fortran, raw = state
-        if isinstance(raw, str):  # Python 2's bytes
-            raw = raw.encode("latin1")
-        super().__setstate__((version, shape, number_type.dtype, fortran, raw))
-
-
-def _from_buffer(raw: bytes, number_type: _NumberType, shape: tuple, order: str) -> np.ndarray:
-    """Stands in for ``_frombuffer``, by which protocol 5 writes arrays."""
-    return np.frombuffer(raw, number_type.dtype).reshape(shape, order=order)
-
-
-def _scalar(number_type: _NumberType, raw: bytes | str) -> int | float | bool:
-    raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    return np.frombuffer(raw, number_type.dtype, count=1)[0].item()
-
-
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    """Stands in for ``_codecs.encode``, by which protocol 2 writes bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it holds bytes written as {encoding!r:.40}")
-    return text.encode("latin1")
-
-
-_ADMITTED = {
-    ("numpy", "dtype"): _StandIn(_NumberType),
-    ("numpy", "ndarray"): None,  # named only to be handed to _reconstruct
-    ("_codecs", "encode"): _StandIn(_encode_latin1),
-    ("numpy.core.multiarray", "_reconstruct"): _StandIn(_Array),
-    ("numpy.core.multiarray", "scalar"): _StandIn(_scalar),
-    ("numpy.core.numeric", "_frombuffer"): _StandIn(_from_buffer),
-}
+def _made(value: Any) -> Any:
+    """The array, number, type or bytes that a recorded call stands for; others unchanged."""
+    match type(value).__name__, getattr(value, "arguments", None):
+        case "str", _:  # Python 2's bytes
+            return value.encode("latin1")
+        case "encode", (text, "latin1"):
+            return text.encode("latin1")
+        case "dtype", (code, *_) if re.fullmatch("[<>|=]?(b1|[iu][1248]|f[248])", code):
+            order = value.state[1] if value.state else ""
+            return np.dtype(order + code if order in ("<", ">") else code)
+        case "scalar", (kind, raw):
+            return np.frombuffer(_made(raw), _made(kind), count=1)[0].item()
+        case "_frombuffer", (raw, kind, shape, order):
+            return np.frombuffer(raw, _made(kind)).reshape(shape, order=order)
+        case "_reconstruct", _:
+            _, shape, kind, fortran, raw = value.state
+            return np.frombuffer(_made(raw), _made(kind)).reshape(shape, order="CF"[fortran])
+    if isinstance(value, _Call):
+        raise ValueError(f"it holds {type(value).__name__}{value.arguments!r:.80}")
+    return value

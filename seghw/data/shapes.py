@@ -1,14 +1,14 @@
 """Look-alikes of PurdueShapes5MultiObject, drawn."""
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
 from seghw.config import SHAPES5
-from seghw.data.dataset import Box, SegmentationSet, tight_box
-from seghw.errors import BadInput, whole_number
-
-MAX_OBJECTS = 5
+from seghw.data.dataset import Box, SegmentationSet, blank, tight_box
+from seghw.errors import whole_number
 
 # Radius of the circle round a shape, in image sides: 6 to 18 pixels of 64.
 _RADIUS = (0.095, 0.28)
@@ -20,16 +20,12 @@ _BACKGROUND_BELOW = 25
 _PLACES_TRIED = 30
 
 
-#: Of a drawn set in memory: images and masks take 8 bytes a pixel.
-_MOST_BYTES = 16 << 30
-
-
 def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
     """Draw a look-alike of PurdueShapes5MultiObject: one to five shapes on near-black.
 
     Each object has one random color, scale, rotation and place, lies inside the image whole,
     and hides what was drawn before it; at least a quarter of each stays visible. Masks and
-    boxes hold visible pixels only, so the planes of an image are disjoint. Image i depends on
+    boxes hold visible pixels only, so the masks of an image are disjoint. Image i depends on
     ``seed``, ``size`` and i alone: a longer set begins with the shorter one.
 
     Args:
@@ -44,15 +40,8 @@ def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
     Raises:
         BadInput: ``count``, ``seed`` or ``size`` is none of these.
     """
-    count = whole_number("count", count, least=1)
-    seed = whole_number("seed", seed, least=0)
-    size = whole_number("size", size, least=8)
-    if count * size * size * 8 > _MOST_BYTES:
-        raise BadInput(f"count {count} images of {size} x {size} do not fit in memory; draw fewer")
-    if size % 8:
-        raise BadInput(f"size must be a multiple of 8, got {size}; try {size - size % 8}")
-    images = np.empty((count, 3, size, size), np.uint8)
-    masks = np.zeros((count, len(SHAPES5), size, size), np.bool_)
+    count, seed = whole_number("count", count, least=1), whole_number("seed", seed, least=0)
+    images, masks = blank(count, len(SHAPES5), size)
     boxes = []
     for i in tqdm(range(count), desc="drawing shapes", unit="image", leave=False, delay=2):
         boxes.append(_draw_image(np.random.default_rng([seed, i]), images[i], masks[i]))
@@ -65,7 +54,7 @@ def _draw_image(rng: np.random.Generator, image: np.ndarray, masks: np.ndarray) 
     owner = np.zeros(image.shape[1:], np.uint8)  # 0: background, k: the k-th object
     colors = [rng.integers(0, _BACKGROUND_BELOW, 3)]
     kinds, areas = [], [0]  # the background may vanish
-    for _ in range(rng.integers(1, MAX_OBJECTS + 1)):
+    for _ in range(rng.integers(1, 6)):
         kind = int(rng.integers(len(SHAPES5)))
         outline = _OUTLINES[SHAPES5[kind].name](rng)
         for _ in range(_PLACES_TRIED):
@@ -81,9 +70,8 @@ def _draw_image(rng: np.random.Generator, image: np.ndarray, masks: np.ndarray) 
     image[:] = np.array(colors, np.uint8)[owner].transpose(2, 0, 1)
     boxes = []
     for k, kind in enumerate(kinds, start=1):
-        region = owner == k
-        masks[kind] |= region
-        boxes.append((kind, *tight_box(region)))
+        masks[kind] |= owner == k
+        boxes.append((kind, *tight_box(owner == k)))
     return boxes
 
 
@@ -104,37 +92,25 @@ def _color_unlike(others: list[np.ndarray], rng: np.random.Generator) -> np.ndar
             return color
 
 
-# Outlines are corners x + iy round 0, the farthest at distance 1.
-
-
 def _rectangle(rng: np.random.Generator) -> np.ndarray:
     corner = 1 + 1j * rng.uniform(0.4, 1)
     corner /= abs(corner)
     return np.array([corner, -corner.conjugate(), -corner, corner.conjugate()])
 
 
-def _triangle(rng: np.random.Generator) -> np.ndarray:
-    # 0.4 rad of play keeps every angle of the triangle between 37 and 83 degrees.
-    return np.exp(1j * (np.arange(3) * 2 * np.pi / 3 + rng.uniform(-0.4, 0.4, 3)))
-
-
-def _disk(rng: np.random.Generator) -> np.ndarray:
-    return np.exp(1j * np.linspace(0, 2 * np.pi, 48, endpoint=False))
-
-
 def _oval(rng: np.random.Generator) -> np.ndarray:
-    circle = _disk(rng)
-    return circle.real + 1j * rng.uniform(0.4, 0.62) * circle.imag
+    return _CIRCLE.real + 1j * rng.uniform(0.4, 0.62) * _CIRCLE.imag
 
 
-def _star(rng: np.random.Generator) -> np.ndarray:
-    return np.exp(1j * np.arange(10) * np.pi / 5) * np.tile([1, rng.uniform(0.38, 0.48)], 5)
-
-
-_OUTLINES = {
+_CIRCLE = np.exp(1j * np.linspace(0, 2 * np.pi, 48, endpoint=False))
+#: Corners x + iy round 0, the farthest at distance 1.
+_OUTLINES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "rectangle": _rectangle,
-    "triangle": _triangle,
-    "disk": _disk,
+    # 0.4 rad of play keeps every angle between 37 and 83 degrees.
+    "triangle": lambda rng: np.exp(1j * (np.arange(3) * 2 * np.pi / 3 + rng.uniform(-0.4, 0.4, 3))),
+    "disk": lambda rng: _CIRCLE,
     "oval": _oval,
-    "star": _star,
+    "star": lambda rng: (
+        np.exp(1j * np.arange(10) * np.pi / 5) * np.tile([1, rng.uniform(0.38, 0.48)], 5)
+    ),
 }

@@ -10,25 +10,14 @@ import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
-from seghw.config import (
-    CACHE,
-    COCO3,
-    DATA,
-    DATASETS,
-    PROFILES,
-    SPLITS,
-    Profile,
-    TrainConfig,
-    classes_of,
-)
+from seghw.config import CACHE, COCO3, DATA, DATASETS, PROFILES, SPLITS, TrainConfig, classes_of
 from seghw.data import coco, purdue, shapes
 from seghw.data.dataset import SegmentationSet
-from seghw.data.scenes.draw import draw_scenes
+from seghw.data.scenes import draw_scenes
 from seghw.errors import BadInput
 
 #: The course's archives, as it names them.
@@ -45,7 +34,7 @@ def default_dataset(family: str) -> str:
     if family == "shapes":
         return "shapes5" if _missing_archives() else "purdue5"
     if family == "coco":
-        return "coco3" if _coco_is_there() else "scenes3"
+        return "coco3" if (COCO_SET / "set.json").is_file() else "scenes3"
     raise BadInput(f"data family {family!r} is neither 'shapes' nor 'coco'")
 
 
@@ -55,25 +44,27 @@ def describe_data(dataset: str) -> str:
     Commands and notebooks print it, so that nobody takes drawn images for real ones, nor
     overlooks that real ones lie unused below ``data/``.
     """
-    missing = " and ".join(path.name for path in _missing_archives())
-    if dataset == "purdue5":
-        where = f"{missing} missing from data/" if missing else "the course's archives in data/"
-        return f"purdue5: PurdueShapes5MultiObject, {where}"
-    if dataset == "coco3":
-        where = "in data/coco3" if _coco_is_there() else "missing from data/coco3"
-        return f"coco3: photographs of COCO, {where}"
-    if dataset == "shapes5":
-        real = f"for the real set put {missing} into data/"
-        if not missing:
-            real = "the course's archives in data/ go by the name purdue5 and are not used here"
-        return f"shapes5: drawn look-alikes of PurdueShapes5MultiObject; {real}"
-    if dataset == "scenes3":
-        real = "`python -m seghw data coco` brings photographs of COCO"
-        if _coco_is_there():
-            real = "the photographs in data/coco3 go by the name coco3 and are not used here"
-        return f"scenes3: drawn pizzas, cats and buses; {real}"
     classes_of(dataset)
-    return f"{dataset}: a set of your own, given with --data"
+    archives = _missing_archives()
+    photographs = default_dataset("coco") == "coco3"
+    lines = {
+        "purdue5": "PurdueShapes5MultiObject, "
+        + (f"{archives} missing from data/" if archives else "the course's archives in data/"),
+        "coco3": f"photographs of COCO, {'in' if photographs else 'missing from'} data/coco3",
+        "shapes5": "drawn look-alikes of PurdueShapes5MultiObject; "
+        + (
+            f"for the real set put {archives} into data/"
+            if archives
+            else "the course's archives in data/ go by the name purdue5 and are not used here"
+        ),
+        "scenes3": "drawn pizzas, cats and buses; "
+        + (
+            "the photographs in data/coco3 go by the name coco3 and are not used here"
+            if photographs
+            else "`python -m seghw data coco` brings photographs of COCO"
+        ),
+    }
+    return f"{dataset}: {lines.get(dataset, 'a set of your own, given with --data')}"
 
 
 def open_split(config: TrainConfig, split: str) -> SegmentationSet:
@@ -92,16 +83,18 @@ def open_split(config: TrainConfig, split: str) -> SegmentationSet:
     if split not in SPLITS:
         raise BadInput(f"split must be one of {SPLITS}, got {split!r}")
     profile = PROFILES[config.profile]
-    count = getattr(profile, f"{split}_count")
+    count, seed = getattr(profile, f"{split}_count"), SPLITS.index(split)
     if config.dataset == "shapes5":
-        return shapes.generate(count, seed=SPLITS.index(split))
+        return shapes.generate(count, seed)
     if config.dataset == "scenes3":
-        return _scenes(count, SPLITS.index(split), profile.scene_size)
+        name = f"scenes3-seed{seed}-{count}-{profile.scene_size}"
+        data = cached_scenes(name, math.ceil(1.8 * count), seed, profile.scene_size)
+        return data.subset(slice(0, count))
     if config.dataset == "purdue5":
         return _purdue(split, count)
     if config.dataset not in DATASETS:
         raise BadInput(f"{config.dataset} is a set of your own; give its folder with --data")
-    return split_real(_coco(profile), split, count)
+    return split_real(_coco(profile.scene_size), split, count)
 
 
 def split_real(data: SegmentationSet, split: str, count: int | None = None) -> SegmentationSet:
@@ -115,8 +108,18 @@ def split_real(data: SegmentationSet, split: str, count: int | None = None) -> S
     Raises:
         BadInput: the split would be empty.
     """
-    parts = dict(zip(SPLITS, data.partition(0.7, 0.15, seed=0), strict=True))
-    return _part(data, parts[split], split, count)
+    return _part(data, data.partition(0.7, 0.15)[SPLITS.index(split)], split, count)
+
+
+def split_by_name(data: SegmentationSet, split: str) -> SegmentationSet:
+    """About as ``split_real``, by the SHA-256 of each image's name in ``data.names``.
+
+    So an image never changes sides, whatever else is in the set and however large it is drawn.
+    """
+    hashes = [hashlib.sha256(name.encode()).digest() for name in data.names]
+    place = [int.from_bytes(each[:4], "big") / 2**32 for each in hashes]
+    sides = np.searchsorted((0.7, 0.85), place, side="right")
+    return _part(data, np.flatnonzero(sides == SPLITS.index(split)), split)
 
 
 def digest(data: SegmentationSet) -> str:
@@ -131,7 +134,7 @@ def digest(data: SegmentationSet) -> str:
 def cached_scenes(
     name: str, drawn: int, seed: int, size: int, instances: coco.Instances = "single"
 ) -> SegmentationSet:
-    """Drawn scenes that pass the rule, kept below ``data/cache`` as ``name``.
+    """Drawn scenes that pass the rule, stored below ``data/cache`` as ``name``.
 
     Args:
         name: of the folder.
@@ -153,7 +156,7 @@ def cached_scenes(
 
 
 def _part(
-    data: SegmentationSet, indices: np.ndarray, split: str, count: int | None
+    data: SegmentationSet, indices: np.ndarray, split: str, count: int | None = None
 ) -> SegmentationSet:
     """At most ``count`` images of a part, and only these are read."""
     if not len(indices):
@@ -161,16 +164,8 @@ def _part(
     return data.subset(indices[:count])
 
 
-def _scenes(count: int, seed: int, size: int) -> SegmentationSet:
-    drawn = math.ceil(1.8 * count)
-    found = cached_scenes(f"scenes3-seed{seed}-{count}-{size}", drawn, seed, size)
-    if len(found) < count:
-        raise BadInput(f"only {len(found)} of {drawn} scenes hold one large object")
-    return found.subset(slice(0, count))
-
-
-def _missing_archives() -> list[Path]:
-    return [path for path in ARCHIVES.values() if not path.is_file()]
+def _missing_archives() -> str:
+    return " and ".join(path.name for path in ARCHIVES.values() if not path.is_file())
 
 
 def _purdue(split: str, count: int) -> SegmentationSet:
@@ -183,15 +178,10 @@ def _purdue(split: str, count: int) -> SegmentationSet:
     data = _cached(f"purdue5-{archive.stem}-{sha}", lambda: purdue.read_archive(archive))
     if split == "test":
         return data.subset(slice(0, count))
-    parts = dict(zip(SPLITS[:2], data.partition(0.95, seed=0), strict=True))
-    return _part(data, parts[split], split, count)
+    return _part(data, data.partition(0.95)[SPLITS.index(split)], split, count)
 
 
-def _coco_is_there() -> bool:
-    return (COCO_SET / "set.json").is_file()
-
-
-def _coco(profile: Profile) -> SegmentationSet:
+def _coco(size: int) -> SegmentationSet:
     if not COCO_SET.is_dir():
         raise BadInput(f"{COCO_SET} is missing; make it with `python -m seghw data coco`")
     data = SegmentationSet.load(COCO_SET)
@@ -202,11 +192,10 @@ def _coco(profile: Profile) -> SegmentationSet:
             "of other classes elsewhere, with --out"
         )
     height, width = data.images.shape[2:]
-    if (height, width) != (profile.scene_size, profile.scene_size):
+    if (height, width) != (size, size):
         warnings.warn(
-            f"{COCO_SET} holds images of {height} x {width} and they are used so; profile "
-            f"{profile.name} is made for {profile.scene_size} x {profile.scene_size}: build the "
-            f"set with --size {profile.scene_size} for that",
+            f"{COCO_SET} holds images of {height} x {width} and they are used so; the profile is "
+            f"made for {size} x {size}: build the set with --size {size} for that",
             stacklevel=3,
         )
     return data

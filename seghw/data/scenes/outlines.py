@@ -7,7 +7,7 @@ on them, in coordinates of its own (about -1..1, x to the right, y down) until i
 import colorsys
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -18,13 +18,12 @@ Detail = tuple[np.ndarray, Color]  # float (points, 2) and its fill
 INK: Color = (38, 34, 44)  # of small dark details
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Shapes of one color under one outline, and the details that are clipped by them."""
 
     shapes: list[np.ndarray]  # float (points, 2) each; their union is the silhouette
     color: Color
-    details: list[Detail] = field(default_factory=list)  # from back to front
+    details: Sequence[Detail] = ()  # from back to front
 
 
 Thing = list[Group]
@@ -42,17 +41,13 @@ def shade(color: Color, factor: float) -> Color:
     return tuple(round(part + (goal - part) * abs(factor - 1)) for part in color)
 
 
-def contrasting(rng: np.random.Generator, others: Sequence[Color]) -> Color:
+def contrasting(rng: np.random.Generator, *others: Color) -> Color:
     """A random color at least 110 RGB units from each of ``others``, if eight tries find one."""
-    best, widest = (0, 0, 0), -1.0
-    for _ in range(8):
+    tried: list[tuple[float, Color]] = []
+    while len(tried) < 8 and (not tried or tried[-1][0] < 110):
         color = any_color(rng)
-        gap = min(math.dist(color, other) for other in others)
-        if gap > widest:
-            best, widest = color, gap
-        if gap >= 110:
-            break
-    return best
+        tried.append((min(math.dist(color, other) for other in others), color))
+    return max(tried, key=lambda pair: pair[0])[1]
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, points: int = 40) -> np.ndarray:
@@ -107,18 +102,22 @@ def grown(outline: np.ndarray, width: float) -> np.ndarray:
     return outline + width * turn * np.column_stack([y / length, -x / length])
 
 
-def transform(
-    thing: Thing, matrix: Sequence[Sequence[float]] | np.ndarray, offset: Sequence[float] = (0, 0)
-) -> Thing:
+def rotation(angle: float) -> np.ndarray:
+    """The matrix of a turn by ``angle``, in radians."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin], [sin, cos]])
+
+
+def transform(thing: Thing, matrix: np.ndarray, offset: Sequence[float] = (0, 0)) -> Thing:
     """The thing with every point p moved to ``matrix @ p + offset``."""
     turned = np.asarray(matrix).T
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return points @ turned + offset
+
     return [
-        Group(
-            [shape @ turned + offset for shape in group.shapes],
-            group.color,
-            [(detail @ turned + offset, color) for detail, color in group.details],
-        )
-        for group in thing
+        Group([*map(moved, shapes)], color, [(moved(points), fill) for points, fill in details])
+        for shapes, color, details in thing
     ]
 
 
@@ -132,8 +131,7 @@ def silhouette_share(thing: Thing) -> float:
     """The share of its box that a thing fills, in (0, 1], to about 0.02."""
     low, high = bounds(thing)
     picture = Image.new("1", (64, 64))
-    draw = ImageDraw.Draw(picture)
-    for group in thing:
-        for shape in group.shapes:
-            draw.polygon(((shape - low) / (high - low) * 64).ravel().tolist(), fill=1)
+    for shape in (shape for group in thing for shape in group.shapes):
+        corners = (shape - low) / (high - low) * 64
+        ImageDraw.Draw(picture).polygon(corners.ravel().tolist(), fill=1)
     return float(np.asarray(picture).mean())

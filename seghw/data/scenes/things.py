@@ -5,11 +5,11 @@ apart is outline and texture; the clutter shares the outlines (disks, boxes) wit
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from seghw.data.scenes.cats import cat
+from seghw.data.scenes import outlines
 from seghw.data.scenes.outlines import (
     INK,
     Color,
@@ -20,12 +20,12 @@ from seghw.data.scenes.outlines import (
     contrasting,
     ellipse,
     ribbon,
+    rotation,
     shade,
     smooth,
-    transform,
 )
 
-TIRE = (62, 60, 68)
+SIDES = (-1, 1)
 
 
 def pizza(rng: np.random.Generator, color: Color) -> Thing:
@@ -37,26 +37,32 @@ def pizza(rng: np.random.Generator, color: Color) -> Thing:
     def disk(radius: float, inset: float) -> np.ndarray:
         angle = np.linspace(start + inset, start + sweep - inset, 72)
         r = radius * (1 + bulge * np.cos(lobes * angle))
-        rim = np.column_stack([r * np.cos(angle), r * np.sin(angle)])
-        return np.vstack([rim, (0, 0)]) if missing else rim
+        edge = np.column_stack([r * np.cos(angle), r * np.sin(angle)])
+        return np.vstack([edge, (0, 0)]) if missing else edge
 
     rim, cheese = rng.uniform(0.8, 0.88), shade(color, 1.25)
-    details = [(disk(rim + 0.035, 0.0), contrasting(rng, [color])), (disk(rim, 0.02), cheese)]
+    details = [(disk(rim + 0.035, 0.0), contrasting(rng, color)), (disk(rim, 0.02), cheese)]
     slices = 2 * int(rng.integers(0, 4))
     for angle in start + sweep * np.arange(slices) / max(slices, 1):
         end = rim * np.array([np.cos(angle), np.sin(angle)])
         side = 0.013 * np.array([-np.sin(angle), np.cos(angle)])
         details.append((np.array([side, end + side, end - side, -side]), shade(cheese, 0.75)))
-    details += _toppings(rng, cheese, rim, start, sweep)
+    details += _sausage_or_olives(rng, cheese, rim, (start, sweep))
+    leaf_color = contrasting(rng, cheese)
+    for _ in range(int(rng.integers(3, 9))):
+        angle, turn = start + sweep * rng.uniform(0.1, 0.9), rng.uniform(0, np.pi)
+        at = rng.uniform(0.25, 0.7) * np.array([np.cos(angle), np.sin(angle)])
+        details.append((ellipse(0, 0, 0.095, 0.045, 16) @ rotation(turn).T + at, leaf_color))
     thing = [Group([disk(1.0, 0.0)], shade(color, rng.uniform(0.7, 0.9)), details)]
-    return transform(thing, np.diag([1.0, rng.uniform(0.75, 1.0)]))
+    return outlines.transform(thing, np.diag([1.0, rng.uniform(0.75, 1.0)]))
 
 
-def _toppings(
-    rng: np.random.Generator, cheese: Color, rim: float, start: float, sweep: float
+def _sausage_or_olives(
+    rng: np.random.Generator, cheese: Color, rim: float, span: tuple[float, float]
 ) -> list[Detail]:
-    """Slices of sausage, or rings of olive, that keep clear of each other, and some leaves."""
-    color, size, rings = contrasting(rng, [cheese]), rng.uniform(0.1, 0.17), rng.uniform() < 0.3
+    """Disks or rings that keep clear of each other and of the missing slice."""
+    (start, sweep), color = span, contrasting(rng, cheese)
+    size, rings = rng.uniform(0.1, 0.17), rng.uniform() < 0.3
     details: list[Detail] = []
     taken: list[np.ndarray] = []
     wanted = int(rng.integers(7, 15))
@@ -68,25 +74,113 @@ def _toppings(
         if on_cut or any(np.hypot(*(at - other)) < 2.1 * size for other in taken):
             continue
         taken.append(at)
-        inner = 0.45 if rings else 0.8
+        inner = (0.45 if rings else 0.8) * size
         details.append((ellipse(*at, size, size, 24), color if rings else shade(color, 0.72)))
-        details.append((ellipse(*at, inner * size, inner * size, 20), cheese if rings else color))
+        details.append((ellipse(*at, inner, inner, 20), cheese if rings else color))
         if len(taken) == wanted:
             break
-    leaf_color = contrasting(rng, [cheese])
-    for _ in range(int(rng.integers(3, 9))):
-        angle, turn = start + sweep * rng.uniform(0.1, 0.9), rng.uniform(0, np.pi)
-        at = rng.uniform(0.25, 0.7) * np.array([np.cos(angle), np.sin(angle)])
-        along, across = ellipse(0, 0, 0.095, 0.045, 16).T
-        leaf = np.outer(along, [np.cos(turn), np.sin(turn)])
-        leaf += np.outer(across, [-np.sin(turn), np.cos(turn)])
-        details.append((leaf + at, leaf_color))
     return details
+
+
+class Coat(NamedTuple):
+    """How a cat is colored."""
+
+    color: Color
+    mark: Color  # of stripes and patches
+    pale: Color  # of paws, chest and muzzle
+    pattern: str
+
+    def marks(self, rng: np.random.Generator, *corners: float) -> list[Detail]:
+        """Stripes or patches over a box of (x0, y0, x1, y1); the body clips them."""
+        x0, y0, x1, y1 = corners
+        if self.pattern == "stripes":
+            xs = np.linspace(x0, x1, int(rng.integers(6, 9)))[1:-1]
+            half, low = 0.3 * (xs[1] - xs[0]), y0 + rng.uniform(0.4, 0.6) * (y1 - y0)
+            top = y0 - 0.2
+            return [(np.array([(x - half, top), (x + half, top), (x, low)]), self.mark) for x in xs]
+        if self.pattern == "patches":
+            centers, radii = rng.uniform((x0, y0), (x1, y1), (3, 2)), rng.uniform(0.15, 0.3, (3, 2))
+            radii *= (x1 - x0, y1 - y0)
+            return [(ellipse(*each), self.mark) for each in np.hstack([centers, radii])]
+        return []
+
+
+def cat(rng: np.random.Generator, color: Color) -> Thing:
+    """A cat that sits, lies or stands, with a plain, striped or patched coat."""
+    mark = contrasting(rng, color) if rng.uniform() < 0.5 else shade(color, 0.62)
+    pale = shade(color, rng.uniform(1.4, 1.7))
+    coat = Coat(color, mark, pale, ("plain", "stripes", "patches")[int(rng.integers(3))])
+    return (_sitting, _lying, _standing)[int(rng.integers(3))](rng, coat)
+
+
+def _sitting(rng: np.random.Generator, coat: Coat) -> Thing:
+    wide, up = rng.uniform(0.62, 0.75), rng.uniform(0.0, 0.45)
+    body = _mirrored((0.3, -0.4), (wide, 0.4), (wide, 1.05))
+    tail = ribbon([(0.35, 0.9), (1.2, 1.05), (0.8, 0.6), (rng.uniform(0.82, 0.98), up)], 0.21)
+    details = [*coat.marks(rng, -wide, 0.0, wide, 1.0), (ellipse(0, 0.35, 0.27, 0.4), coat.pale)]
+    paws = Group([ellipse(side * 0.22, 0.92, 0.19, 0.12) for side in SIDES], coat.pale)
+    head = _head(rng, coat, (rng.uniform(-0.1, 0.1), -0.38), 0.5)
+    return [Group([tail, smooth(body)], coat.color, details), paws, head]
+
+
+def _lying(rng: np.random.Generator, coat: Coat) -> Thing:
+    corners = [(-1, 0.0), (-0.6, -0.35), (0.4, -0.3), (0.95, 0.1), (0.95, 0.72), (-1, 0.72)]
+    up = rng.uniform(-0.6, -0.1)
+    tail = ribbon([(-0.8, 0.5), (-1.5, 0.6), (-0.9, 0.0), (rng.uniform(-1.4, -1.1), up)], 0.22)
+    torso = Group([tail, smooth(corners)], coat.color, coat.marks(rng, -0.9, -0.25, 0.5, 0.7))
+    paws = Group([ellipse(x, 0.66, 0.22, 0.12) for x in (0.35, 0.85)], coat.pale)
+    return [torso, paws, _head(rng, coat, (0.5, rng.uniform(-0.3, -0.1)), 0.5)]
+
+
+def _standing(rng: np.random.Generator, coat: Coat) -> Thing:
+    corners = [(-0.85, -0.15), (-0.5, -0.3), (0.5, -0.3), (0.75, 0.0), (0.72, 0.64), (-0.85, 0.64)]
+    step, swing = rng.uniform(-0.08, 0.08), rng.uniform(-0.2, 0.2)
+    feet = (-0.72, -0.4 + step, 0.25 - step, 0.55)
+    legs = [box(x - 0.17, 0.1, x + 0.17, 0.95, 0.16) for x in feet]
+    tail = ribbon([(-0.65, 0.0), (-1.15, 0.0), (-0.8 + swing, -0.45), (-1.0 + swing, -0.72)], 0.22)
+    details = coat.marks(rng, -0.7, -0.3, 0.5, 0.5)
+    details += [(box(x - 0.2, 0.8, x + 0.2, 1.0), coat.pale) for x in feet]
+    near = Group([tail, legs[0], legs[3], smooth(corners)], coat.color, details)
+    head = _head(rng, coat, (0.62, rng.uniform(-0.5, -0.35)), 0.47)
+    return [Group(legs[1:3], shade(coat.color, 0.8)), near, head]
+
+
+def _head(rng: np.random.Generator, coat: Coat, center: tuple[float, float], r: float) -> Group:
+    """A wide head with two ears and a face."""
+    tip_x, tip_y = 0.72 + rng.uniform(0.0, 0.25), -0.62 - rng.uniform(0.55, 0.85)
+
+    def ear(side: int, size: float) -> np.ndarray:
+        tip = (side * tip_x, tip_y)
+        corners = np.array([(side * 0.98, -0.2), tip, tip, (side * 0.12, -0.8)])
+        middle = corners.mean(axis=0)
+        return smooth(middle + (corners - middle) * size)
+
+    details = [(ear(side, 0.6), coat.pale) for side in SIDES]
+    details += coat.marks(rng, -0.8, -0.9, 0.8, 0.4)
+    details.append((ellipse(0, 0.48, 0.52, 0.36), coat.pale))
+    awake, iris = rng.uniform() < 0.75, shade(contrasting(rng, coat.color), 1.3)
+    for side in SIDES:
+        eye = side * 0.45
+        if awake:
+            details.append((ellipse(eye, -0.05, 0.24, 0.26, 24), iris))
+            details.append((ellipse(eye, -0.05, 0.11, 0.24, 20), INK))
+            details.append((ellipse(eye + 0.07, -0.14, 0.06, 0.06, 12), (255, 255, 255)))
+        else:
+            lid = [(eye - 0.2, -0.1), (eye - 0.1, 0.1), (eye + 0.1, 0.1), (eye + 0.2, -0.1)]
+            details.append((ribbon(lid, 0.07), INK))
+        smile = [(0, 0.4), (0, 0.6), (side * 0.2, 0.65), (side * 0.3, 0.5)]
+        details.append((ribbon(smile, 0.05), INK))
+        for rise in (0.35, 0.52):
+            whisker = [(0.45, rise), (0.6, rise), (0.8, rise - 0.03), (1.0, rise - 0.07)]
+            details.append((ribbon([(side * a, b) for a, b in whisker], 0.035), INK))
+    details.append((smooth([(-0.14, 0.27), (0.14, 0.27), (0, 0.45)], 2), INK))
+    head = Group([ear(-1, 1), ear(1, 1), ellipse(0, 0, 1.08, 0.92)], coat.color, details)
+    return outlines.transform([head], np.diag([r, r]), center)[0]
 
 
 def bus(rng: np.random.Generator, color: Color) -> Thing:
     """A bus from the side, with one or two decks, or from the front."""
-    glass, trim = contrasting(rng, [color]), contrasting(rng, [color])
+    glass, trim = contrasting(rng, color), contrasting(rng, color)
     view = _bus_front if rng.uniform() < 0.35 else _bus_side
     return view(rng, color, shade(glass, rng.uniform(0.7, 1.5)), trim)
 
@@ -102,22 +196,19 @@ def _bus_side(rng: np.random.Generator, color: Color, glass: Color, trim: Color)
         for x0, x1 in zip(edges[:-1] + 0.03, edges[1:] - 0.03, strict=True):
             details.append((box(x0, top, x1, bottom, 0.05), frame))
             details.append((box(x0 + 0.02, top + 0.03, x1, bottom, 0.05), glass))
+    top = rows[-1][0]
     for x in (0.61, 0.78):
-        details.append((box(x, rows[-1][0], x + 0.15, 0.54, 0.03), frame))
-        details.append((box(x + 0.02, rows[-1][0] + 0.03, x + 0.15, 0.52, 0.03), shade(glass, 1.2)))
+        details.append((box(x, top, x + 0.15, 0.54, 0.03), frame))
+        details.append((box(x + 0.02, top + 0.03, x + 0.15, 0.52, 0.03), shade(glass, 1.2)))
     details.append((box(0.92, 0.58, 1.1, 0.66), (255, 240, 190)))
     details.append((box(-1.1, 0.45, -0.93, 0.55), (200, 60, 60)))
     body = Group([box(-1, -0.85 if double else -0.62, 1, 0.7, 0.14)], color, details)
     radius, hub = rng.uniform(0.18, 0.23), shade(trim, 1.2)
-    wheels = [
-        Group(
-            [ellipse(x, 0.69, radius, radius)],
-            TIRE,
-            [(ellipse(x, 0.69, 0.55 * radius, 0.55 * radius, 24), hub)],
-        )
+    inner = 0.55 * radius
+    return [body] + [
+        Group([ellipse(x, 0.69, radius, radius)], TIRE, [(ellipse(x, 0.69, inner, inner, 24), hub)])
         for x in (-0.55, 0.5)
     ]
-    return [body, *wheels]
 
 
 def _bus_front(rng: np.random.Generator, color: Color, glass: Color, trim: Color) -> Thing:
@@ -132,37 +223,43 @@ def _bus_front(rng: np.random.Generator, color: Color, glass: Color, trim: Color
         (np.array([(0.2, 0.1), (0.45, -0.55), (0.6, -0.55), (0.35, 0.1)]), gleam),
         (box(-0.9, 0.22, 0.9, rng.uniform(0.28, 0.36)), trim),
         (box(-0.3, 0.46, 0.3, 0.62, 0.05), shade(color, 0.6)),
-        *((ellipse(side * 0.58, 0.53, 0.14, 0.12, 24), lamp) for side in (-1, 1)),
+        *((ellipse(side * 0.58, 0.53, 0.14, 0.12, 24), lamp) for side in SIDES),
         (box(-0.9, 0.72, 0.9, 0.9), shade(color, 0.7)),
     ]
-    sides = (-1, 1)
-    wheels = [box(side * 0.58 - 0.14, 0.6, side * 0.58 + 0.14, 0.98, 0.08) for side in sides]
-    mirrors = [box(side * 0.92 - 0.09, -0.5, side * 0.92 + 0.09, -0.1, 0.06) for side in sides]
+    wheels = [box(side * 0.58 - 0.14, 0.6, side * 0.58 + 0.14, 0.98, 0.08) for side in SIDES]
+    mirrors = [box(side * 0.92 - 0.09, -0.5, side * 0.92 + 0.09, -0.1, 0.06) for side in SIDES]
     body = Group([box(-0.8, -0.95, 0.8, 0.82, 0.16)], color, details)
     return [Group(wheels, TIRE), Group(mirrors, shade(color, 0.7)), body]
 
 
+TIRE = (62, 60, 68)
+
+
+def _mirrored(*right: tuple[float, float]) -> list[tuple[float, float]]:
+    """Corners on the right side, and the same on the left."""
+    return [*right, *((-x, y) for x, y in reversed(right))]
+
+
 def _ball(rng: np.random.Generator, color: Color) -> Thing:
     band = ribbon([(-1.1, -0.3), (-0.3, 0.3), (0.3, 0.3), (1.1, -0.3)], 0.3)
-    return [Group([ellipse(0, 0, 1, 1)], color, [(band, contrasting(rng, [color]))])]
+    return [Group([ellipse(0, 0, 1, 1)], color, [(band, contrasting(rng, color))])]
 
 
 def _bottle(rng: np.random.Generator, color: Color) -> Thing:
-    right = [(0.14, -1), (0.14, -1), (0.14, -0.4), (0.4, -0.1), (0.4, 1), (0.4, 1)]
-    label = (box(-0.5, 0.2, 0.5, 0.7), contrasting(rng, [color]))
+    body = _mirrored((0.14, -1), (0.14, -1), (0.14, -0.4), (0.4, -0.1), (0.4, 1), (0.4, 1))
+    label = (box(-0.5, 0.2, 0.5, 0.7), contrasting(rng, color))
     cap = (box(-0.3, -1, 0.3, -0.8), shade(color, 0.5))
-    outline = smooth([*right, *((-x, y) for x, y in reversed(right))], 2)
-    return [Group([outline], color, [label, cap])]
+    return [Group([smooth(body, 2)], color, [label, cap])]
 
 
 def _book(rng: np.random.Generator, color: Color) -> Thing:
     back = (box(-0.7, -1, -0.5, 1), shade(color, 0.6))
-    title = (box(-0.25, -0.6, 0.45, -0.3), contrasting(rng, [color]))
+    title = (box(-0.25, -0.6, 0.45, -0.3), contrasting(rng, color))
     return [Group([box(-0.7, -1, 0.7, 1, 0.06)], color, [back, title])]
 
 
 def _suitcase(rng: np.random.Generator, color: Color) -> Thing:
-    strap = contrasting(rng, [color])
+    strap = contrasting(rng, color)
     straps = [(box(x - 0.09, -1, x + 0.09, 1), strap) for x in (-0.5, 0.5)]
     handle = Group([box(-0.3, -0.9, 0.3, -0.5, 0.1)], shade(strap, 0.6))
     return [handle, Group([box(-1, -0.7, 1, 0.75, 0.15)], color, straps)]
@@ -184,18 +281,16 @@ def _frisbee(rng: np.random.Generator, color: Color) -> Thing:
 def blank(rng: np.random.Generator, color: Color) -> Thing:
     """Clutter: a disk, an ellipse, a rounded box or a triangle, without any detail."""
     peak = rng.uniform(-0.5, 0.5)
-    triangle = [(-1, 0.8), (-1, 0.8), (1, 0.8), (1, 0.8), (peak, -1), (peak, -1)]
-    outlines = (
+    shapes = (
         ellipse(0, 0, 1, 1),
         ellipse(0, 0, 1, rng.uniform(0.5, 0.8)),
         box(-1, -rng.uniform(0.5, 1), 1, 0.7, 0.2),
-        smooth(triangle),
+        smooth([(-1, 0.8), (-1, 0.8), (1, 0.8), (1, 0.8), (peak, -1), (peak, -1)]),
     )
-    return [Group([outlines[int(rng.integers(len(outlines)))]], color)]
+    return [Group([shapes[int(rng.integers(len(shapes)))]], color)]
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """One of COCO's categories, and how to draw it."""
 
     id: int
