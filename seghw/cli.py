@@ -338,7 +338,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     with atomic_write(out / "images.csv") as path:
         evaluation.table().to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
     if args.split == "test" and not args.data:
-        save_counts(count_tables(evaluation.masks, data), run.folder)
+        save_counts(count_tables(evaluation.masks, data, run.config), run.folder)
     evaluation_panels(evaluation, out, args.panels)
     print(f"mean IoU {evaluation.iou:.3f} on {len(data)} images of {data.name}: {out}")
 
