@@ -23,6 +23,7 @@ function render({ model, el }) {
       .seghw-canvas { display: flex; flex-direction: column; align-items: flex-start; gap: 4px; max-width: 30rem; }
       .seghw-canvas canvas { max-width: 100%; cursor: crosshair; touch-action: none; }
       .seghw-canvas canvas:focus-visible { outline: 3px solid #0072b2; outline-offset: 2px; }
+      .seghw-canvas .buttons { display: flex; flex-wrap: wrap; gap: 4px; }
       .seghw-canvas output { min-height: 1.4em; }
       .seghw-canvas .legend i { display: inline-block; width: 1em; height: 1em; margin: 0 4px 0 12px; vertical-align: -2px; }
     </style>`;
@@ -39,7 +40,7 @@ function render({ model, el }) {
   let cross = [width >> 1, height >> 1];
   let [from, to] = [null, null]; // a drag
   let asked = 0; // when the kernel was asked for what it has not answered yet
-  let outline = new Path2D();
+  let [outline, masked] = [new Path2D(), false];
 
   // Of each channel at pixel i: [name, value, whether it is predicted, color].
   const read = (i) => model.get("channels").map(([name, low, high, color], c) => {
@@ -60,6 +61,7 @@ function render({ model, el }) {
 
   function paint() {
     const [labels, colors] = [new Uint8Array(bytes("labels")), model.get("colors")];
+    masked = channels.length > 0 || labels.some(Boolean);
     const predicted = (i) => read(i).find((channel) => channel[2])?.[3];
     const color = (i) => (channels.length ? predicted(i) : labels[i] && colors[labels[i] - 1]);
     fill(layer, (i) => { const c = color(i); return c && [...c, 170]; });
@@ -82,7 +84,7 @@ function render({ model, el }) {
     // Crisp pixels for small pictures, smooth ones for photographs.
     context.imageSmoothingEnabled = Math.max(width, height) > 128;
     context.drawImage(image, 0, 0, width, height);
-    if (model.get("everything") || channels.length) { // gray, so that every color stands out
+    if (masked) { // gray, so that every color stands out
       context.globalCompositeOperation = "saturation";
       context.fillStyle = "gray";
       context.fillRect(0, 0, width, height);
