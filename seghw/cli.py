@@ -418,10 +418,11 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
 
 
 def _figures(args: argparse.Namespace) -> None:
+    from seghw.data.splits import describe_data
     from seghw.report.figures import make_figures
 
     records = _records(args)
-    print(*(records.describe_data(family) for family in ("shapes", "coco")), sep="\n")
+    print(*(describe_data(records.dataset(family)) for family in DRAWN), sep="\n")
     made = make_figures(args.only, out=args.out, records=records)
     print(f"{sum(path.suffix == '.png' for path in made)} figures: {args.out}")
 

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ from seghw.sam import (
 
 IMAGES = 60  # of a test set that are compared
 CLICKS = (1, 3, 5)
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 #: Distance at which outlines still meet, as a share of the diagonal (Cheng et al., CVPR 2021).
 TOLERANCE = 0.02
 #: What a published SAM sees at least, in pixels. A model that sees less is somebody's own, and what
@@ -106,18 +108,16 @@ def compare(
         masks |= {f"ours, {name}": predicted}
         masks |= {f"segmenter, boxes found by {name}": np.zeros_like(predicted)}
     for i in tqdm(range(len(data)), desc=segmenter.name, unit="image", leave=False, delay=2):
-        truth, exact = objects_of(data, i)
-        scores, prompted = score_objects(segmenter, data, i)
+        here = {name: predicted[i] for name, predicted in ours.items()}
+        scores, prompted = score_objects(segmenter, data, i, here)
         unite(prompted, data.boxes[i], masks["segmenter, true boxes"][i])
-        inside = box_masks([box[1:] for box in data.boxes[i]], truth.shape[1:])
-        for name, predicted in ours.items():
-            own = predicted[i, [box[0] for box in data.boxes[i]]] & inside
-            scores[f"ours inside the true box, {name}"] = object_iou(own[exact], truth[exact])
-            boxes = predicted_boxes(predicted[i])
+        for name, predicted in here.items():
+            boxes = predicted_boxes(predicted)
             answers = segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
             unite(answers, boxes, masks[f"segmenter, boxes found by {name}"][i])
         for who, values in scores.items():
             objects[who].append(values)
+        truth, exact = objects_of(data, i)
         everything = segment_everything(segmenter, data.images[i]).masks
         # Nobody knows whether a mask on an object that is not known exactly is right.
         everything = everything[~lies_on(everything, truth[~exact].any(0)[None])[:, 0]]
@@ -147,31 +147,45 @@ def write_rows(comparisons: Sequence[Comparison], path: str | Path) -> None:
 
 
 def score_objects(
-    segmenter: Segmenter, data: SegmentationSet, i: int, clicks: Sequence[int] = CLICKS
+    segmenter: Segmenter, data: SegmentationSet, i: int, ours: Mapping[str, np.ndarray] = NOTHING
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Ask for image i's objects by their true boxes and by clicks.
 
+    Rows "inside the true box" are scored there alone, and not on other objects of the class, which
+    our network may rightly predict.
+
+    Args:
+        segmenter: from ``sam.load_sam``.
+        data: images and truth.
+        i: which image.
+        ours: our network's masks of it by the name of its recipe, bool (C, H, W) each.
+
     Returns:
-        By what was asked, the IoU of each object that is known exactly, float64 (k,). Rows
-        "inside the true box" are scored there alone, for outside of it our network may rightly
-        predict other objects of the class. And the masks for all true boxes, bool (K, H, W).
+        By who was asked for what, the IoU of each object that is known exactly, float64 (k,); and
+        the masks for all true boxes, bool (K, H, W).
     """
     masks, exact = objects_of(data, i)
-    corners = [box[1:] for box in data.boxes[i]]
-    inside, truth = box_masks(corners, masks.shape[1:]), masks[exact]
-    prompted = segment_boxes(segmenter, data.images[i], corners).masks
-    scores = {
-        "filling the true box": object_iou(inside[exact], truth),
-        "segmenter, true box": object_iou(prompted[exact], truth),
-        "segmenter inside the true box": object_iou((prompted & inside)[exact], truth),
+    kinds, corners = [box[0] for box in data.boxes[i]], [box[1:] for box in data.boxes[i]]
+    filled = box_masks(corners, masks.shape[1:])
+    inside = (filled & (masks | ~data.masks[i, kinds]))[exact]
+    truth, prompted = masks[exact], segment_boxes(segmenter, data.images[i], corners).masks
+    answers = {
+        "filling the true box": filled[exact],
+        "segmenter, true box": prompted[exact],
+        "segmenter inside the true box": prompted[exact] & inside,
     }
     placed = np.array([first_click(mask) for mask in truth]).reshape(-1, 1, 3)
-    for count in range(1, max(clicks) + 1):
-        answers = segment_points(segmenter, data.images[i], placed[..., :2], placed[..., 2]).masks
-        if count in clicks:
-            scores[f"segmenter, clicks: {count}"] = object_iou(answers, truth)
-        further = [next_click(*pair) for pair in zip(truth, answers, strict=True)]
+    for count in range(1, max(CLICKS) + 1):
+        given = segment_points(segmenter, data.images[i], placed[..., :2], placed[..., 2]).masks
+        if count in CLICKS:
+            answers[f"segmenter, clicks: {count}"] = given
+        further = [next_click(*pair) for pair in zip(truth, given, strict=True)]
         placed = np.append(placed, np.reshape(further, (-1, 1, 3)), axis=1).astype(int)
+    for name, predicted in ours.items():
+        answers[f"ours inside the true box, {name}"] = predicted[kinds][exact] & inside
+    scores = {}
+    for who, given in answers.items():
+        scores[who] = metrics.iou(metrics.count(given[:, None], truth[:, None]))[:, 0]
     return scores, prompted
 
 
@@ -201,11 +215,6 @@ def unite(masks: np.ndarray, boxes: Sequence[Box], channels: np.ndarray) -> None
     """Add the masks of boxes to the channels of their classes, bool (C, H, W)."""
     for (class_index, *_), mask in zip(boxes, masks, strict=True):
         channels[class_index] |= mask
-
-
-def object_iou(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """IoU of each mask with its truth, bool (k, H, W) both: float64 (k,)."""
-    return metrics.iou(metrics.count(masks[:, None], truth[:, None]))[:, 0]
 
 
 # -- automatic masks --------------------------------------------------------------------------
