@@ -132,24 +132,27 @@ class PromptCanvas(Canvas):
         else:
             return self._show(self.objects[:0], START)
         milliseconds = 1000 * (time.perf_counter() - start)
-        [mask], [trust] = answer
-        if not mask.any():
-            return self._show(answer.masks, "the mask is empty: nothing is segmented there")
-        score, nearest = self._score(mask)
-        words = f"predicted IoU {trust:.2f}{score} ({milliseconds:.0f} ms)"
-        return self._show(answer.masks, words, nearest)
+        text, nearest = self.describe(answer.masks[0], answer.predicted_iou[0])
+        return self._show(answer.masks, f"{text} ({milliseconds:.0f} ms)", nearest)
 
-    def _score(self, mask: np.ndarray) -> tuple[str, np.ndarray]:
-        """Words on the object that the mask overlaps most, and its own mask, (0 or 1, H, W)."""
+    def describe(self, mask: np.ndarray, predicted_iou: float) -> tuple[str, np.ndarray]:
+        """What is said of a mask, bool (H, W), and the object that it is scored against.
+
+        Returns:
+            A line, and the object's true mask, bool (1, H, W), or (0, H, W) if there is none.
+        """
+        text, none = f"predicted IoU {predicted_iou:.2f}", self.objects[:0]
         shared = (self.objects & mask).sum((1, 2))
+        if not mask.any():
+            return "the mask is empty: nothing is segmented there", none
         if not shared.any():
-            return "; it meets no known object" if self.names else "", self.objects[:0]
+            return text + "; it meets no known object" * bool(self.names), none
         ious = shared / (self.objects | mask).sum((1, 2))
         k = int(ious.argmax())
         if self.exact[k]:
-            return f"; IoU with the {self.names[k]} {ious[k]:.2f}", self.objects[k : k + 1]
+            return f"{text}; IoU with the {self.names[k]} {ious[k]:.2f}", self.objects[k : k + 1]
         why = "its own mask is not known, for another one's box overlaps its box"
-        return f"; not scored against the {self.names[k]}: {why}", self.objects[:0]
+        return f"{text}; not scored against the {self.names[k]}: {why}", none
 
     def _show(self, masks: np.ndarray, text: str, truth: np.ndarray | None = None) -> None:
         """Show masks, bool (K, H, W): the smaller lie on the larger, and 255 have a number."""
