@@ -17,7 +17,7 @@ from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from seghw.config import LOSS_NAMES, PALETTE, ClassSpec
+from seghw.config import LOSS_NAMES, PALETTE, REPORT_LOSSES, ClassSpec
 from seghw.errors import explain_in
 from seghw.runs import history
 
@@ -45,18 +45,19 @@ STYLE = {
 Color = tuple[int, int, int]  # red, green, blue, 0..255
 #: Colors for curves and for whatever else is not a class.
 INK, RED, BLUE, GREEN = "#333333", "#D55E00", "#0072B2", "#009E73"
-#: One meaning each, in figures and chapters alike.
-LOSS_STYLES = {
-    "mse": {"color": BLUE, "ls": "-", "marker": "o"},
-    "dice": {"color": RED, "ls": "--", "marker": "s"},
-    "mse_dice": {"color": GREEN, "ls": "-.", "marker": "^"},
-}
-#: Of three coefficients, from the smallest up.
-COEFFICIENT_STYLES = (
-    {"color": "#56B4E9", "ls": "-", "marker": "o"},
-    {"color": "#E69F00", "ls": "--", "marker": "s"},
-    {"color": "#CC79A7", "ls": "-.", "marker": "^"},
-)
+#: Lines that differ in color, dashes and marker.
+LINES = [
+    {"color": color, "ls": dashes, "marker": marker}
+    for color, dashes, marker in zip(
+        (BLUE, RED, GREEN, "#56B4E9", "#E69F00", "#CC79A7"),
+        ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))),
+        "os^Dvp",
+        strict=True,
+    )
+]
+#: One meaning each, in figures and chapters alike; coefficients from the smallest up.
+LOSS_STYLES = dict(zip(REPORT_LOSSES, LINES, strict=False))
+COEFFICIENT_STYLES = LINES[3:]
 #: What titles and captions call a data set.
 SET_NAMES = {
     "shapes5": "PurdueShapes5 look-alike",
@@ -76,15 +77,11 @@ def use_style() -> None:
 
 
 def use_notebook_style(dpi: int = 80) -> None:
-    """``use_style`` for a notebook, after ``%matplotlib inline``: sharp, and with words.
+    """``use_style`` for a notebook, after ``%matplotlib inline``, at so many pixels per inch.
 
-    A picture has twice the pixels of the place that it takes, for screens of high resolution; its
-    text alternative is ``describe``'s. A cell that is interrupted says so in a line, one that
-    lacks a name says what to run. And one thread computes: the networks on the pages are small,
-    and two notebooks at once must not wait for each other.
-
-    Args:
-        dpi: pixels per inch on the page.
+    A picture has twice these pixels, for screens of high resolution, and ``describe``'s text. A
+    cell that is interrupted says so in a line, one that lacks a name says what to run. One thread
+    computes: the networks are small, and two notebooks at once must not wait for each other.
     """
     from IPython import get_ipython
 
@@ -124,7 +121,7 @@ def describe(figure: Figure) -> str:
         name = f"{title} ({labels})" if title and labels else title or labels
         kind = "picture" if ax.images else ""
         text = ": ".join(filter(None, (kind, name, ", ".join(lines))))
-        panels += [text] if text and text not in panels else []
+        panels += [text] if text != kind and text not in panels else []
     return "; ".join(panels) or "figure"
 
 
@@ -204,7 +201,8 @@ def legend(
         handles = {c.name: Patch(fc=np.array(c.color) / 255, ec=INK, lw=0.5) for c in classes}
     place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
     if isinstance(where, Figure):
-        place = {"loc": "outside upper center", "ncols": min(len(handles), 5)}
+        columns = max(1, int(where.get_figwidth() / 1.4))
+        place = {"loc": "outside upper center", "ncols": min(len(handles), columns)}
     return where.legend(handles.values(), handles.keys(), **(place | options))
 
 

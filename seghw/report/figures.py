@@ -43,110 +43,105 @@ IOU_TOP, CEILING = {"report": 0.3, "corrected": 1.0}, 0.25
 
 # -- curves: figures 1 to 16 ------------------------------------------------------------------
 
+RANKS = {"best": "highest", "worst": "lowest"}
+
 
 def training(records: Records, recipe: str, which: str, family: str, loss: str) -> Drawn:
-    """The best or the worst run of a loss, on the scales of both."""
+    """The best or the worst run of a loss, its seeds and terms, on the scales of both."""
     ranked = records.ranked(family, recipe, loss)
-    pair = [_with_siblings(ranked, run) for run in (ranked.iloc[-1], ranked.iloc[0])]
-    run, *siblings = pair[which == "worst"]
-    rank = {"best": "highest", "worst": "lowest"}[which]
+    best, worst = (_with_siblings(ranked, ranked.iloc[k]) for k in (-1, 0))
+    run, *siblings = best if which == "best" else worst
+    lines = [
+        (other, {"color": nb.INK, "ls": ls, "lw": 0.8, "label": f"seed {other.seed}"})
+        for other, ls in zip(siblings, ("--", ":", "-.") * len(siblings), strict=False)
+    ]
+    bold = {"lw": 1.8, "label": f"seed {run.seed}, this run", **nb.LOSS_STYLES[loss]}
+    panels = ("loss", *["terms"] * (loss == "mse_dice"), "score")
+    figure, axes = curves(panels, [*lines, (run, bold)])
+    nb.plot_history(axes[0], run, "loss", color=bold["color"], lw=0.5, alpha=0.4)
+    for other in (*best, *worst):
+        nb.plot_history(axes[0], other, "loss", visible=False)  # for the scale
+    axes[0].set_title(nb.loss_name(run))
+    axes[0].ticklabel_format(axis="y", useOffset=False)  # "+1.199e1" over the axis is not readable
+    if loss == "mse_dice":
+        _draw_terms(axes[1], run)
+        _draw_terms(axes[1], worst[0] if which == "best" else best[0], visible=False)
+        nb.log_scale(axes[1], "y")
     score = "it diverged" if run.status == "diverged" else f"{run.score:.3f}"
+    nb.legend(figure, loc="outside right center", ncols=1)
     thin = " Thin gray lines: the same settings with other seeds." if siblings else ""
-    return training_curve(run, siblings, [*pair[0], *pair[1]]), (
+    return figure, (
         f"{which.capitalize()} training curve with {REPORT_LOSSES[loss]} on {set_name(run)}. "
         f"{describe_run(run)} Of {len(ranked)} runs over learning rates, coefficients and seeds, "
-        f"the one with the {rank} validation mean IoU at the end ({score}).{thin} The losses are "
-        f"means over {_smoothed(run)} iterations (of this run unsmoothed as well, pale). Best and "
-        "worst run of a loss are drawn on the same scales."
+        f"the one with the {RANKS[which]} validation mean IoU at the end ({score}).{thin} Losses "
+        f"are means over {_smoothed(run)} iterations (pale: this run's, unsmoothed). The best and "
+        "the worst run of a loss are drawn on the same scales."
     )
-
-
-def training_curve(run: Any, siblings: Sequence[Any] = (), pair: Sequence[Any] = ()) -> Figure:
-    """A run's loss, its terms if it has two, and its validation IoU.
-
-    Args:
-        run: a row of the table of runs, drawn boldly, as far as it went.
-        siblings: the same configuration with other seeds, drawn thinly.
-        pair: runs whose losses set the scale as well, such as those of a figure to compare with.
-    """
-    two_terms, style = run.loss == "mse_dice", {"lw": 1.8, **nb.LOSS_STYLES[run.loss]}
-    figure, [axes] = nb.new_figure(10 if two_terms else 7.6, 2.9, 1, 3 if two_terms else 2)
-    for other, ls in zip(siblings, ("--", ":", "-.") * len(siblings), strict=False):
-        thin = {"color": nb.INK, "ls": ls, "lw": 0.8, "alpha": 0.7, "label": f"seed {other.seed}"}
-        nb.plot_history(axes[0], other, "loss", rows=SMOOTH, **thin)
-        nb.plot_score(axes[-1], other, **thin)
-    nb.plot_history(axes[0], run, "loss", color=style["color"], lw=0.5, alpha=0.4)
-    style["label"] = f"seed {run.seed}, this run"
-    nb.plot_history(axes[0], run, "loss", rows=SMOOTH, **style)
-    nb.plot_score(axes[-1], run, **style)
-    name = f"{nb.loss_name(run)}{': diverged' * (run.status == 'diverged')}"
-    axes[0].set(title=name, ylabel="loss", ylim=_limits([run, *pair], loss=1))
-    axes[0].ticklabel_format(axis="y", useOffset=False)  # "+1.199e1" over the axis is not readable
-    if two_terms:
-        for term, times in (("mse", 1), ("dice", run.coefficient)):
-            look = {"label": f"{times:g} x Dice" if term == "dice" else "MSE", "times": times}
-            nb.plot_history(axes[1], run, term, rows=SMOOTH, **look, **nb.LOSS_STYLES[term])
-        limits = [_limits([other], mse=1, dice=other.coefficient) for other in [run, *pair]]
-        axes[1].set(
-            title="terms of the loss", ylabel="value", ylim=(np.min(limits), np.max(limits))
-        )
-        nb.log_scale(axes[1], "y")
-    _finish_score(axes[-1], run.recipe)
-    nb.legend(figure, loc="outside right center", ncols=1)
-    return figure
 
 
 def coefficients(records: Records, recipe: str, which: str, family: str) -> Drawn:
-    """The best or the worst coefficient of the Dice term beside the others."""
+    """The best or the worst coefficient of the Dice term beside the others.
+
+    Totals of different coefficients cannot be compared, so the two terms are drawn apart.
+    """
     tried = by_coefficient(records.grid(family, recipe, "mse_dice"))
     means = {c: runs.score.mean() for c, runs in tried.items()}
     shown = (max if which == "best" else min)(means, key=means.get)
-    rank = {"best": "highest", "worst": "lowest"}[which]
+    lines = []
+    for (coefficient, seeds), style in zip(tried.items(), nb.COEFFICIENT_STYLES, strict=False):
+        first, *others = (run for _, run in seeds.sort_values("score", ascending=False).iterrows())
+        bold = coefficient == shown
+        name = f"{coefficient:g}, {first.learning_rate:g}, {first.seed}{' (this figure)' * bold}"
+        lines.append((first, {**style, "lw": 2.4 if bold else 1.2, "label": name}))
+        lines += [(run, {**style, "lw": 0.7, "alpha": 0.35, "marker": ""}) for run in others]
+    figure, _ = curves(("mse", "dice", "score"), lines)
+    title = "coefficient, learning rate, seed"
+    nb.legend(figure, loc="outside right center", ncols=1, title=title)
     best = tried[shown].loc[tried[shown].score.idxmax()]
     seeds = "one seed" if len(tried[shown]) == 1 else f"{len(tried[shown])} seeds"
     others = ", ".join(f"{c:g}: {mean:.3f}" for c, mean in means.items() if c != shown)
-    return coefficient_curves(tried, shown), (
+    return figure, (
         f"{which.capitalize()} coefficient of the Dice term on {set_name(best)}: {shown:g}, "
-        f"{rank} mean validation IoU over {seeds} ({means[shown]:.3f}; {others}), each coefficient "
-        "at its best learning rate. Of each coefficient its best seed, which the legend names; "
-        f"faint lines: the other seeds. Losses are means over {_smoothed(best)} iterations. "
-        f"{describe_run(best)}"
+        f"{RANKS[which]} mean validation IoU over {seeds} ({means[shown]:.3f}; {others}), each "
+        "coefficient at its best learning rate. Of each coefficient its best seed, which the "
+        f"legend names; faint lines: the other seeds. Losses are means over {_smoothed(best)} "
+        f"iterations. {describe_run(best)}"
     )
 
 
-def coefficient_curves(runs: Mapping[float, pd.DataFrame], shown: float) -> Figure:
-    """The runs of one coefficient, beside those of the other coefficients.
+def curves(panels: Sequence[str], lines: Sequence[tuple[Any, dict]]) -> tuple[Figure, Any]:
+    """Runs, each with its style, over iterations and epochs; the figure and its axes, one a panel.
 
-    Totals of different coefficients cannot be compared, so the two terms are drawn apart.
-
-    Args:
-        runs: coefficient to its runs, one a seed; the best is drawn clearly, the others faintly.
-        shown: the coefficient that is drawn boldly.
+    A panel is a column of the histories or ``"score"``, the validation mean IoU; any other name
+    leaves its axes empty.
     """
-    figure, [axes] = nb.new_figure(10, 2.9, 1, 3)
-    for (coefficient, seeds), style in zip(runs.items(), nb.COEFFICIENT_STYLES, strict=False):
-        bold = coefficient == shown
-        clear = {"lw": 2.4 if bold else 1.2, "zorder": 3 if bold else 2.5}
-        faint = {"lw": 0.7, "alpha": 0.35, "marker": ""}
-        for k, (_, run) in enumerate(seeds.sort_values("score", ascending=False).iterrows()):
-            look = {**style, **(faint if k else clear)}
-            if not k:
-                look["label"] = f"{coefficient:g}, {run.learning_rate:g}, {run.seed}"
-                look["label"] += " (this figure)" if bold else ""
-            nb.plot_history(axes[0], run, "mse", rows=SMOOTH, **look)
-            nb.plot_history(axes[1], run, "dice", rows=SMOOTH, **look)
-            nb.plot_score(axes[2], run, **look)
-    axes[0].set(title="MSE term", ylabel="MSE")
-    axes[1].set(title="Dice term, without its coefficient", ylabel="Dice loss")
-    _finish_score(axes[2], run.recipe)
-    title = "coefficient, learning rate, seed"
-    nb.legend(figure, loc="outside right center", ncols=1, title=title)
-    return figure
+    figure, [axes] = nb.new_figure(2.6 * len(panels) + 2.2, 2.9, 1, len(panels))
+    titles = {"loss": "loss", "mse": "MSE term", "dice": "Dice term, without its coefficient"}
+    for ax, panel in zip(axes, panels, strict=True):
+        for run, style in lines:
+            if panel == "score":
+                nb.plot_score(ax, run, **style)
+            elif panel in titles:
+                nb.plot_history(ax, run, panel, rows=SMOOTH, **style)
+        ax.set_title(titles.get(panel, "validation"))
+        if panel in titles:
+            ax.set_ylabel("value")
+        elif panel == "score":
+            _finish_score(ax, run.recipe)
+    return figure, axes
+
+
+def _draw_terms(ax: Axes, run: Any, *, visible: bool = True) -> None:
+    for term, times in (("mse", 1), ("dice", run.coefficient)):
+        label = f"{times:g} x Dice" if term == "dice" else "MSE"
+        look = {"times": times, "label": label * visible, "visible": visible}
+        nb.plot_history(ax, run, term, rows=SMOOTH, **look, **nb.LOSS_STYLES[term])
+    ax.set(title="terms of the loss", ylabel="value")
 
 
 def _finish_score(ax: Axes, recipe: str) -> None:
     highest = max(np.nanmax(line.get_ydata(), initial=0) for line in ax.get_lines())
-    ax.set(title="validation", ylim=(-0.02 * IOU_TOP[recipe], max(IOU_TOP[recipe], highest)))
+    ax.set(ylim=(-0.02 * IOU_TOP[recipe], max(IOU_TOP[recipe], highest)))
     if recipe == "report":
         label = f"{CEILING:g}: every fourth pixel right"
         ax.axhline(CEILING, color=nb.INK, ls=(0, (1, 3)), lw=1, label=label)
@@ -156,13 +151,6 @@ def _with_siblings(runs: pd.DataFrame, run: pd.Series) -> list[pd.Series]:
     """The run, then the others of its setting."""
     same = runs[(runs[SETTING] == run[SETTING]).all(axis=1) & (runs.seed != run.seed)]
     return [run, *(row for _, row in same.sort_values("seed").iterrows())]
-
-
-def _limits(runs: Sequence[Any], **times: float) -> tuple[float, float]:
-    """Room for columns of the runs' histories, each so many times."""
-    values = np.concatenate([history(run)[list(times)] * list(times.values()) for run in runs])
-    values = values[np.isfinite(values)]
-    return 0.95 * values.min(initial=np.inf), 1.05 * values.max(initial=0)
 
 
 def _smoothed(run: Any) -> int:
@@ -234,7 +222,7 @@ def objects(
             name = records.segmenter.name if side == "sam" else "our network"
             name = f"({letter}) {name}" if len(sides) > 1 else name
             picture = nb.overlay(data.images[i], masks, colors[: len(masks)])
-            nb.show(ax, picture, textwrap.fill(name, 24))
+            nb.show(ax, picture, textwrap.fill(name, 30))
     most = max(len(data.boxes[i]) for i in images)
     names = [f"object {n}" for n in range(1, most + 1)] + ["of no object"] * ("ours" in sides)
     entries = zip(names, [*nb.object_colors(most), OF_NO_OBJECT], strict=False)
@@ -247,7 +235,7 @@ def _draw_boxes(ax: Axes, boxes: Sequence[Sequence[int]], colors: Sequence[nb.Co
     for number, ((_, x0, y0, x1, y1), color) in enumerate(zip(boxes, colors, strict=False), 1):
         color = np.array(color) / 255
         corner, size = (x0 - 0.5, y0 - 0.5), (x1 - x0 + 1, y1 - y0 + 1)
-        ax.add_patch(Rectangle(corner, *size, fill=False, ec=color, lw=1.2))
+        ax.add_patch(Rectangle(corner, *size, fill=False, ec=color, lw=0.9))
         ax.text(x0, y0, number, fontsize=7, va="top", bbox={"fc": color, "lw": 0, "pad": 0.8})
 
 
@@ -326,40 +314,37 @@ def make_figures(
     Raises:
         BadInput: a number that is not a figure's, or records that are missing.
     """
-    numbers, out, records = (
-        parse_numbers(only or f"1-{max(FIGURES)}"),
-        Path(out),
-        records or Records(),
-    )
-    tables = {} if only else _tables(out, recipes)
+    numbers = parse_numbers(only) if only else sorted(FIGURES)
+    out, records = Path(out), records or Records()
+    tables = {} if only else _tables(records, out, recipes)
     pictures = {
-        out / recipe / f"fig{number:02d}.png": (
-            f"Figure {number}. ",
-            partial(FIGURES[number], recipe=recipe),
-        )
-        for recipe in recipes
-        for number in numbers
+        out / recipe / f"fig{number:02d}.png": partial(FIGURES[number], records, recipe)
+        for recipe, number in product(recipes, numbers)
     }
     if not only:
         from seghw.report.beyond import BEYOND
 
-        pictures |= {out / "beyond" / f"{name}.png": ("", draw) for name, draw in BEYOND.items()}
+        pictures |= {
+            out / "beyond" / f"{name}.png": partial(draw, records) for name, draw in BEYOND.items()
+        }
+        measured = partial(BEYOND["claims"], records, path=out / "claims.csv")
+        pictures[out / "beyond/claims.png"] = measured
     captions = defaultdict(dict)
     with mpl.rc_context(), tqdm(total=len(tables) + len(pictures), unit="file") as bar:
         nb.use_style()
-        for path, write in tables.items():
+        for path, make in (tables | pictures).items():
             bar.set_description(path.name)
-            write(records, path)
-            bar.update()
-        for path, (number, draw) in pictures.items():
-            bar.set_description(path.name)
-            figure, caption = draw(records)
-            captions[path.parent][path.name] = number + caption
-            save(figure, number + caption, path)
+            if path in tables:
+                make(path)
+            else:
+                figure, caption = make()
+                number = f"Figure {int(path.stem[3:])}. " if path.stem.startswith("fig") else ""
+                captions[path.parent][path.name] = number + caption
+                save(figure, number + caption, path)
             bar.update()
     for folder, texts in {} if only else captions.items():
         _write_captions(texts, folder)
-    return [*pictures, *tables]
+    return [*tables, *pictures]
 
 
 def parse_numbers(text: str) -> list[int]:
@@ -396,31 +381,27 @@ def _write_captions(captions: Mapping[str, str], folder: Path) -> None:
         path.write_text("\n".join(lines), encoding="utf-8", newline="\n")
 
 
-def _tables(out: Path, recipes: Sequence[str]) -> dict[Path, Callable[[Records, Path], None]]:
+def _tables(
+    records: Records, out: Path, recipes: Sequence[str]
+) -> dict[Path, Callable[[Path], None]]:
     """Files to what writes them: the evaluated runs' images, the segmenter's numbers, claims."""
-    tables = {
-        out / f"{recipe}-{family}-{loss}.csv": partial(_write_images, case=(family, recipe, loss))
-        for recipe, family, loss in product(recipes, DRAWN, REPORT_LOSSES)
-    }
-    return tables | {out / "sam.csv": _write_sam, out / "claims.csv": _write_claims}
-
-
-def _write_images(records: Records, path: Path, case: Sequence[str]) -> None:
-    with atomic_write(path) as temporary:
-        table = records.evaluation(*case).table()
-        table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
-
-
-def _write_sam(records: Records, path: Path) -> None:
+    from seghw.report.claims import write_claims
     from seghw.report.sam_comparison import compare_records, write_rows
 
-    write_rows([compare_records(records, family) for family in DRAWN], path)
+    def write_images(path: Path, case: Sequence[str]) -> None:
+        table = records.evaluation(*case).table()
+        with atomic_write(path) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
 
+    def write_sam(path: Path) -> None:
+        write_rows([compare_records(records, family) for family in DRAWN], path)
 
-def _write_claims(records: Records, path: Path) -> None:
-    from seghw.report.claims import write_claims
-
-    write_claims(records, path)
+    tables = {
+        out / f"{recipe}-{family}-{loss}.csv": partial(write_images, case=(family, recipe, loss))
+        for recipe, family, loss in product(recipes, DRAWN, REPORT_LOSSES)
+    }
+    claims = partial(write_claims, records)
+    return tables | {out / "sam.csv": write_sam, out / "claims.csv": claims}
 
 
 def evaluation_panels(evaluation: Any, folder: str | Path, count: int) -> list[Path]:
