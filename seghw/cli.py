@@ -359,22 +359,22 @@ def _records(args: argparse.Namespace):
 
 def _add_claims(parser: argparse.ArgumentParser) -> None:
     _add_records(parser)
-    parser.add_argument("--markdown", action="store_true")
-    parser.set_defaults(run=_claims)
+    parser.set_defaults(run=_claims, runs=None)
 
 
 def _claims(args: argparse.Namespace) -> None:
-    from importlib.util import find_spec
+    from seghw.report import claims
 
-    from seghw.claims import all_results, check_claims, claims_table
-
+    asked = args.runs or args.sam or args.profile != "laptop"
+    if not asked and claims.CSV.is_file():
+        print(claims.as_text(claims.read_claims()))
+        print(f"\nread from {claims.CSV}; --runs {RUNS} measures anew")
+        return
+    args.runs = args.runs or RUNS
     records = _records(args)
-    if not records.all_runs:
-        raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
-    # Without transformers the sentences about SAM stay open, unless a SAM was asked for.
-    can_segment = args.sam or find_spec("transformers")
-    results = all_results(records) if can_segment else check_claims(records)
-    print(claims_table(results, markdown=args.markdown))
+    if records.runs.empty:
+        raise BadInput(f"{args.runs / args.profile} holds no runs; `sweep` trains them")
+    print(claims.as_text(claims.measure(records)))
 
 
 def _add_sam(parser: argparse.ArgumentParser) -> None:

@@ -6,26 +6,40 @@ masks are compared on the pixels that the network can predict: a mask that is ri
 best MSE + Dice runs stand for "my model".
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from seghw import metrics
-from seghw.config import FULL, TrainConfig
+from seghw.config import FULL
 from seghw.errors import BadInput
 from seghw.metrics import ratio
-from seghw.report.run_claims import ABOVE_0, ABOVE_1, BELOW_0, Group, claim, effect, judges
-from seghw.report.stats import RATIO, Effect, scaled
-from seghw.runs import load_counts
+from seghw.report.run_claims import (
+    ABLATED,
+    ABOVE_0,
+    ABOVE_1,
+    BELOW_0,
+    Group,
+    claim,
+    effect,
+    judges,
+    of_images,
+    with_counts,
+)
+from seghw.report.stats import (
+    RATIO,
+    Effect,
+    Score,
+    Tables,
+    counts_of,
+    draw,
+    image_error,
+    mean,
+    share,
+)
 
-Tables = Mapping[str, np.ndarray]  # by name, counts (..., C, k)
-Score = Callable[..., np.ndarray]  # of one such mapping a table of runs: (...,)
 #: Side of the report's images in pixels, and how much smaller the feature map of the ASPP is.
 SIDES, DEEPEST = {"shapes": 64, "coco": FULL.scene_size}, 8
 SAM_IMAGES = 60  # of a test set that SAM is asked about
@@ -33,111 +47,60 @@ SAM_IMAGES = 60  # of a test set that SAM is asked about
 PUBLISHED_SIDE = 1008
 
 
-def of_images(reading: str, unit: str, score: Score, *runs: pd.DataFrame, **more: Any) -> Effect:
-    """The effect of a score of test images, for each seed that all tables have counts of.
-
-    Args:
-        reading, unit: of the effect.
-        score: takes one run's counts for each table, summed over images: (draws, C, k) by name.
-        runs: tables of runs, paired by seed.
-        more: further fields of ``Effect``.
-
-    Raises:
-        BadInput: no seed has counts in all of the tables.
-    """
-    counted = [t[[(folder / "counts.npz").is_file() for folder in t.folder]] for t in runs]
-    judging = judges(*counted)
-    if judging[0].empty:
-        raise BadInput(f"{runs[-1].run_id.iloc[0]} and its like have no counts of test images")
-    pairs = zip(*(table.folder for table in judging), strict=True)
-    scores = np.array([score(*(drawn(folder) for folder in pair)) for pair in pairs])
-    error = image_error(unit, scores)
-    more = {"image_error": error, "images": len(counts_of(judging[0].folder.iloc[0])), **more}
-    return effect(reading, unit, scores[:, 0], judging, **more)
-
-
-def image_error(unit: str, scores: np.ndarray) -> float:
-    """Standard error of the seeds' mean from scores (seeds, draws); the first draw is no draw."""
-    on_scale = scaled(unit, scores)
-    on_scale = on_scale[~np.isnan(on_scale[:, 0]), 1:]
-    return float(np.nanstd(on_scale.mean(0))) if len(on_scale) else math.nan
-
-
-@cache
-def drawn(folder: Path) -> Tables:
-    """A run's counts of its test images, (1 + draws, C, k) by name: first all, then draws."""
-    return draw(with_outlines(load_counts(SimpleNamespace(folder=folder, run_id=folder.name))))
-
-
-def counts_of(folder: Path) -> np.ndarray:
-    return load_counts(SimpleNamespace(folder=folder, run_id=folder.name))["pixels"]
-
-
-def draw(tables: Tables) -> Tables:
-    """Counts (N, C, k) by name, summed over all images and over bootstrap draws of them."""
-    draws = metrics.resample(*tables.values())
-    both = zip(tables.items(), draws, strict=True)
-    return {name: np.concatenate((table.sum(0)[None], many)) for (name, table), many in both}
-
-
-def with_outlines(tables: Tables) -> Tables:
-    """With what must be counted image by image: outlines, and areas, where both masks have any."""
-    tables = dict(tables)
-    for prefix in {name.removesuffix("pixels") for name in tables if name.endswith("pixels")}:
-        tp, fp, fn, _ = np.moveaxis(tables[f"{prefix}pixels"], -1, 0)
-        outline, _, true_outline, _ = np.moveaxis(tables[f"{prefix}boundary"], -1, 0)
-        parts = np.stack((outline, tp + fp, true_outline, tp + fn), -1)
-        tables[f"{prefix}outlines"] = parts * ((tp + fp > 0) & (tp + fn > 0))[..., None]
-    return tables
-
-
 def on(tables: Tables, name: str) -> np.ndarray:
     """A table on the pixels that the network can predict."""
     return tables.get(f"predictable_{name}", tables[name])
 
 
-def mean(values: np.ndarray) -> np.ndarray:
-    """Over the classes to which a score applies, the last axis."""
-    return ratio(np.nansum(values, -1), np.count_nonzero(~np.isnan(values), axis=-1))
-
-
-def share(part: np.ndarray) -> np.ndarray:
-    """Of the true pixels those that are predicted, from (..., 2)."""
-    return ratio(part[..., 1], part[..., 0])
-
-
-def mean_iou(tables: Tables) -> np.ndarray:
-    return mean(metrics.iou(tables["pixels"]))
-
-
-@claim("ASPP helps with objects of varied sizes", "1", ABOVE_0)
+@claim(13, "ASPP helps with objects of varied sizes", "1", ABOVE_0)
 def aspp_sizes(group: Group) -> Iterator[Effect]:
-    """True if the recall of small and large objects lies closer together with it."""
-    if group.family != "shapes" and not (group.all.part == "aspp_rates=None").any():
+    """True if the recall of small and of large objects is higher with it, false if lower.
+
+    That the two lie closer together is not enough: it can come from finding less of the large.
+    """
+    part = "aspp_rates=None"
+    if group.family != "shapes" and not (group.all.part == part).any():
         return
+    pair = group.pair(part)
+
+    def recall(c: Tables, size: str) -> np.ndarray:
+        return mean(share(c[size]))
+
+    for size, third in (("small", "smallest"), ("large", "largest")):
+        reading = f"recall of the {third} third of the objects, with ASPP minus without"
+        score = lambda a, b, size=size: recall(a, size) - recall(b, size)  # noqa: E731
+        yield of_images(reading, "recall", score, *pair, **ABLATED)
 
     def gap(c: Tables) -> np.ndarray:
         return abs(mean(share(c["small"]) - share(c["large"])))
 
     reading = "recall gap of the smallest and largest third, without ASPP minus with"
-    pair = group.pair("aspp_rates=None")
-    yield of_images(reading, "recall", lambda a, b: gap(b) - gap(a), *pair)
+    score = lambda a, b: gap(b) - gap(a)  # noqa: E731
+    yield of_images(reading, "recall", score, *pair, deciding=False, **ABLATED)
 
 
-@claim("the larger the dilation, the larger the context", "1", ABOVE_0)
+@claim(14, "the larger the dilation, the larger the context", "1", ABOVE_0)
 def dilation_context(group: Group) -> Iterator[Effect]:
-    """True if branches of larger rate take in more, false if less."""
+    """True if every larger rate sees a wider part of the feature map, false if one does not."""
     if group.recipe != "report":
         return
-    side = SIDES[group.family] // DEEPEST
-    rates = group.all.aspp_rates.iloc[0] or (2, 4, 6)
-    detail = f"a map of {side} x {side}"
-    first, last = min(rates), max(rates)
-    reading = f"width of the window, rate {last} minus rate {first}"
-    yield Effect(reading, "cells", np.array([2.0 * (last - first)]), exact=True)
-    lost = taps_inside(last, side) - taps_inside(first, side)
-    reading = f"taps of 9 inside the map, rate {last} minus rate {first}"
-    yield Effect(reading, "cells", np.array([lost]), exact=True, detail=detail, decides=False)
+    rates, side = (2, 4, 6), SIDES[group.family] // DEEPEST
+    widths = [width_seen(rate, side) for rate in rates]
+    detail = f"a map of {side} x {side}; rates {rates}: {', '.join(f'{w:g}' for w in widths)}"
+    gained = np.array([min(np.diff(widths))])
+    reading = "width seen, in positions of the map: the least gain from one rate to the next"
+    yield Effect(reading, "positions", gained, exact=True, detail=detail)
+    reading = f"width of the kernel, rate {rates[-1]} minus rate {rates[0]}"
+    reach = np.array([2.0 * (rates[-1] - rates[0])])
+    yield Effect(reading, "positions", reach, exact=True, deciding=False)
+    reading = f"taps of 9 inside the map, rate {rates[-1]} minus rate {rates[0]}"
+    lost = np.array([taps_inside(rates[-1], side) - taps_inside(rates[0], side)])
+    yield Effect(reading, "positions", lost, exact=True, deciding=False, detail=detail)
+
+
+def width_seen(rate: int, side: int) -> float:
+    """From the first tap of three inside a feature map to the last, mean over its positions."""
+    return 2 * rate * max(0, side - rate) / side
 
 
 def taps_inside(rate: int, side: int) -> float:
@@ -145,15 +108,22 @@ def taps_inside(rate: int, side: int) -> float:
     return (1 + 2 * max(0, side - rate) / side) ** 2
 
 
-@claim("the network often predicts the middle of the object only", "5.3", ABOVE_0, "35 to 39")
+@claim(15, "the network often predicts the middle of the object only", "5.3", ABOVE_0, "35 to 39")
 def middle_only(group: Group) -> Iterator[Effect]:
-    """True if recall inside is above recall at the boundary, false if below."""
-    reading = "recall deeper than 2 px minus recall within 2 px of the outline"
+    """True if of one object in four or more the middle is predicted and the edge is not.
+
+    That is: at least half of the pixels more than 2 pixels inside, and less than half of the
+    others, of those that the network can predict. In the figures the middle is dotted as well.
+    """
     runs = group.best("mse_dice")
-    yield of_images(reading, "recall", lambda c: mean(share(c["inside"]) - share(c["edge"])), runs)
+    reading = "share of objects of which only the middle is predicted, minus 1/4"
+    yield of_images(reading, "share", lambda c: mean(share(c["middles"])) - 0.25, runs)
+    reading = "recall deeper than 2 px minus recall within 2 px of the outline"
+    score = lambda c: mean(share(c["inside"]) - share(c["edge"]))  # noqa: E731
+    yield of_images(reading, "recall", score, runs, deciding=False)
 
 
-@claim("the network's boundaries are not smooth", "5.3", ABOVE_1, "29 to 34")
+@claim(16, "the network's boundaries are not smooth", "5.3", ABOVE_1, "29 to 34")
 def rough_boundaries(group: Group) -> Iterator[Effect]:
     """True if more of its masks is outline than of the true ones, false if less."""
 
@@ -174,17 +144,18 @@ def rough_boundaries(group: Group) -> Iterator[Effect]:
     reading = "share of the predicted pixels on the outline / that of the true mask"
     yield of_images(reading, RATIO, density, runs)
     reading = "outline as predicted, length / true one"
-    yield of_images(reading, RATIO, lambda c: length(c["outlines"]), runs, decides=False)
+    yield of_images(reading, RATIO, lambda c: length(c["outlines"]), runs, deciding=False)
     reading = "F of areas / F of outlines at 2 px"
-    yield of_images(reading, RATIO, areas_over_outlines, runs, decides=False)
+    yield of_images(reading, RATIO, areas_over_outlines, runs, deciding=False)
     if group.recipe == "report":
         reading = "outline on the pixels it can predict, length / true one"
-        yield of_images(reading, RATIO, lambda c: length(on(c, "outlines")), runs, decides=False)
+        yield of_images(reading, RATIO, lambda c: length(on(c, "outlines")), runs, deciding=False)
 
 
-@claim("the network is conservative, with few false positives", "5.3", BELOW_0, "29 to 34")
+@claim(17, "the network is conservative, with few false positives", "5.3", BELOW_0, "29 to 34")
 def conservative(group: Group) -> Iterator[Effect]:
-    """True if it adds less than it misses, false if more."""
+    """True if it adds less than it misses, and predicts a class in fewer than one in ten of the
+    images without it; false if either is not so."""
 
     def surplus(c: Tables) -> np.ndarray:
         table = on(c, "pixels")
@@ -196,7 +167,11 @@ def conservative(group: Group) -> Iterator[Effect]:
     runs = group.best("mse_dice")
     reading = "false-positive minus false-negative area, in % of the image"
     yield of_images(reading, "%", surplus, runs)
-    yield of_images("recall minus precision", "recall", recall_minus_precision, runs, decides=False)
+    reading = "image-level false positives: share of the images without the class, minus 1/10"
+    yield of_images(reading, "share", lambda c: mean(share(c["absent"])) - 0.1, runs)
+    yield of_images(
+        "recall minus precision", "recall", recall_minus_precision, runs, deciding=False
+    )
 
 
 # -- SAM ------------------------------------------------------------------------------------------
@@ -204,7 +179,7 @@ def conservative(group: Group) -> Iterator[Effect]:
 
 @cache
 def sam_masks(records: Any, family: str) -> tuple[np.ndarray, Any, np.ndarray]:
-    """Which test images, as a set of their own, and the segmenter's masks for their true boxes."""
+    """Which test images, these as a set, and the segmenter's masks for their true boxes."""
     from seghw.sam import segment_boxes  # takes torch
 
     data, segmenter = records.test_set(family), records.segmenter
@@ -218,68 +193,67 @@ def sam_masks(records: Any, family: str) -> tuple[np.ndarray, Any, np.ndarray]:
     return picked, data, masks
 
 
-def sam_minus_network(
-    group: Group, name: str, unit: str, table: str, score: Score, detail: str = ""
-) -> Iterator[Effect]:
-    """A score of the segmenter, which is told the true boxes, minus that of the network.
+def against_sam(group: Group, reading: str, unit: str, table: str, score: Score) -> Effect:
+    """A score of the segmenter, which is told the true boxes, and of the network.
 
     SAM-tiny is not SAM, nor is anything else that sees less than a published SAM: such rows stand
     in the table and decide nothing.
-    """
-    from seghw.evaluate import count_tables
 
-    runs = group.best("mse_dice")
-    runs = runs[[(folder / "counts.npz").is_file() for folder in runs.folder]]
+    Args:
+        group, reading, unit: of the effect.
+        table: of the counts, on the pixels that the network can predict.
+        score: takes that table of the segmenter and of a run.
+    """
+    from seghw.evaluate import count_tables  # takes torch
+
+    (runs,) = with_counts([group.best("mse_dice")])
     if runs.empty:
         raise BadInput(f"{group.dataset}, recipe {group.recipe}: no counts of test images")
-    picked, data, masks = sam_masks(group.records, group.family)
-    theirs = count_tables(masks, data, runs.config.iloc[0])
-    scores = []
     (runs,) = judges(runs)
-    for folder in runs.folder:
-        ours = load_counts(SimpleNamespace(folder=folder, run_id=folder.name))
-        both = {"theirs": on(theirs, table), "ours": on(ours, table)[picked]}
-        both = draw({k: v.astype(np.int64) for k, v in both.items()})
-        scores.append(score(both["theirs"]) - score(both["ours"]))
-    scores = np.array(scores)
-    segmenter = group.records.segmenter
-    published = segmenter.side >= PUBLISHED_SIDE
-    yield effect(
-        f"{name}: {segmenter.name.partition(',')[0]} (true boxes) minus the network",
-        unit,
-        scores[:, 0],
-        [runs],
-        image_error=image_error(unit, scores),
-        images=len(picked),
-        decides=published,
-        detail=detail,
-        note="" if published else f"{segmenter.name} is not SAM; no published SAM has been run",
-    )
+    picked, data, masks = sam_masks(group.records, group.family)
+    theirs = on(count_tables(masks, data, runs.config.iloc[0]), table)
+    both = [draw({"sam": theirs, "ours": on(counts_of(f), table)[picked]}) for f in runs.folder]
+    scores = np.array([score(c["sam"], c["ours"]) for c in both])
+    name, side = group.records.segmenter.name, group.records.segmenter.side
+    note = f"{name} is not SAM; no published SAM has been run" * (side < PUBLISHED_SIDE)
+    more = {"images": len(picked), "deciding": not note, "note": note}
+    error = image_error(unit, scores)
+    reading = f"{reading}: {name.partition(',')[0]} (true boxes) {{}} the network"
+    reading = reading.format("/" if unit == RATIO else "minus")
+    return effect(reading, unit, scores[:, 0], [runs], image_error=error, **more)
 
 
-@claim("SAM is far more complete than the network", "5.3", ABOVE_0, "35 to 45")
+@claim(18, "SAM is far more complete than the network", "5.3", (0.0, 0.5), "35 to 45")
 def sam_complete(group: Group) -> Iterator[Effect]:
-    """True if its recall is higher, false if lower."""
-    yield from sam_minus_network(
-        group, "recall", "recall", "pixels", lambda c: mean(metrics.recall(c))
-    )
+    """True if it misses less than half of what the network misses, false if more."""
+
+    def missed(sam: np.ndarray, ours: np.ndarray) -> np.ndarray:
+        return (1 - mean(metrics.recall(sam))) / (1 - mean(metrics.recall(ours)))
+
+    yield against_sam(group, "share of the objects missed", RATIO, "pixels", missed)
 
 
 @claim(
-    "SAM follows the boundaries of most objects, the network does not", "5.3", ABOVE_0, "35 to 45"
+    19,
+    "SAM follows the boundaries of most objects, the network does not",
+    "5.3",
+    ABOVE_0,
+    "35 to 45",
 )
 def sam_boundaries(group: Group) -> Iterator[Effect]:
     """True if its boundary F-score is higher, false if lower."""
-    score, detail = (lambda c: mean(metrics.boundary_f(c))), "tolerance 2 px"
-    yield from sam_minus_network(group, "boundary F-score", "F", "boundary", score, detail)
+
+    def difference(sam: np.ndarray, ours: np.ndarray) -> np.ndarray:
+        return mean(metrics.boundary_f(sam)) - mean(metrics.boundary_f(ours))
+
+    yield against_sam(group, "boundary F-score at 2 px", "F", "boundary", difference)
 
 
-@claim("SAM has more false positives and over-segments", "5.3", ABOVE_0, "35 to 39")
+@claim(20, "SAM has more false positives and over-segments", "5.3", ABOVE_0, "35 to 39")
 def sam_aggressive(group: Group) -> Iterator[Effect]:
     """True if it adds more than the network does, false if less."""
 
-    def false_positives(c: np.ndarray) -> np.ndarray:
-        return mean(100 * c[..., 1] / c.sum(-1))
+    def difference(sam: np.ndarray, ours: np.ndarray) -> np.ndarray:
+        return mean(100 * (sam[..., 1] / sam.sum(-1) - ours[..., 1] / ours.sum(-1)))
 
-    name = "false positives, % of the image"
-    yield from sam_minus_network(group, name, "%", "pixels", false_positives)
+    yield against_sam(group, "false positives, % of the image", "%", "pixels", difference)

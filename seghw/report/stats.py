@@ -9,11 +9,21 @@ machine learning benchmarks" (MLSys 2021).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import stdtr, stdtrit  # of Student's t; scipy.stats takes seconds to import
+
+from seghw import metrics
+from seghw.metrics import ratio
+from seghw.runs import load_counts
+
+Tables = Mapping[str, np.ndarray]  # counts by name
+Score = Callable[..., Any]
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 NO_DIFFERENCE = "no difference"
@@ -29,20 +39,6 @@ MARGIN = 0.01
 MARGINS = dict.fromkeys(("IoU", "recall", "F", "share"), MARGIN)
 MARGINS |= {"%": 10 * MARGIN, RATIO: math.log(1.05)}
 
-RULE = (
-    f"Rule: one value per seed. The interval of their mean, at {LEVEL:.0%}, is Student's t with "
-    "the standard errors over seeds and over images added in quadrature (degrees of freedom of "
-    f"Welch and Satterthwaite). A row with fewer than {SEEDS_NEEDED} seeds is undecided, unless it "
-    f"is exact. No difference: the whole interval lies within {MARGIN:g} (IoU, recall, F, share), "
-    f"{MARGINS['%']:g} % or a factor of {math.exp(MARGINS[RATIO]):.2f} of the value that divides "
-    "true from false. Otherwise supported if the whole interval lies where the sentence is true, "
-    "not supported if it lies where it is false, else undecided. A sentence is judged by the rows "
-    "marked *, all of the recipe report. Supported if every one is. Not supported if, of k rows, "
-    "one is against it (not supported or no difference) at k times its error probability, or two "
-    "at k/2 times, and so on up to all k at their own (Simes, 1986); if every row shows no "
-    "difference, it says so. Else undecided."
-)
-
 
 class Effect(NamedTuple):
     """One measurement: a value per seed, and what it owes to the choice of images."""
@@ -56,8 +52,9 @@ class Effect(NamedTuple):
     images: int = 0  # that each value was measured on
     runs: tuple[str, ...] = ()  # ids of the runs that it rests on
     seeds: tuple[int, ...] = ()  # of these runs
+    chosen_on: Sequence[int] = ()  # seeds by which the runs' setting was chosen
     exact: bool = False  # computed, not estimated
-    decides: bool = True  # the report's sentence rests on it; else it stands beside
+    deciding: bool = True  # the report's sentence rests on it; else it stands beside
     detail: str = ""  # of the reading, where data sets differ: the coefficient, say
     note: str = ""  # a remark on the claim
 
@@ -132,36 +129,55 @@ def scaled(unit: str, values: Any) -> np.ndarray:
         return np.where(values >= 0, np.log(values), np.nan)
 
 
+ROW_RULE = (
+    f"One value per seed; the {LEVEL:.0%} interval of their mean is Student's t with the standard "
+    "errors over seeds and over images added in quadrature (degrees of freedom of Welch and "
+    f"Satterthwaite). A row with fewer than {SEEDS_NEEDED} seeds is undecided, unless it is exact. "
+    f"{NO_DIFFERENCE.capitalize()}: the whole interval lies within {MARGIN:g} (IoU, recall, F, "
+    f"share), {MARGINS['%']:g} % or a factor of {math.exp(MARGINS[RATIO]):.2f} of the value that "
+    f"divides true from false. Otherwise {SUPPORTED} if the whole interval lies where the sentence "
+    f"is true, {NOT_SUPPORTED} if it lies where it is false, else {UNDECIDED}."
+)
+
+
 def verdict(
-    mean: float, error: float, freedom: float, ends: Sequence[float], margin: float | None
+    mean: float, error: float, freedom: float, ends: Sequence[float], margin: float
 ) -> tuple[str, float]:
-    """The verdict on one row, and the probability of an error at which it would change.
+    """The verdict on one row by ``ROW_RULE``, and the level at which it would just change.
 
     Args:
         mean, error, freedom: of ``interval``, on the scale of the unit.
         ends: the sentence is true of effects between these two, on that scale.
-        margin: within which a difference does not matter; None for a unit without one.
+        margin: within which a difference does not matter; 0 for a unit without one.
     """
-    low, high = ends
-    inside = min(mean - low, high - mean)
+    inside = min(mean - ends[0], ends[1] - mean)
     answers = [(SUPPORTED, inside), (NOT_SUPPORTED, -inside)]
     dividing = [end for end in ends if math.isfinite(end)]
-    if margin and len(dividing) == 1:  # what is true of a range has no value of no difference
+    if len(dividing) == 1:  # what is true of a range has no value of no difference
+        # Equivalence by two one-sided tests (Schuirmann, 1987).
         answers.insert(0, (NO_DIFFERENCE, margin - abs(mean - dividing[0])))
     for answer, distance in answers:
         if distance > 0:
-            # An error of 0 is that of seeds which all gave the same.
-            p = 2 * float(stdtr(freedom, -distance / error)) if error else 0.0
+            p = 2 * float(stdtr(freedom, -distance / error)) if error else 0.0  # all seeds alike
             if p <= 1 - LEVEL:
                 return answer, p
     return UNDECIDED, 1.0
 
 
+SENTENCE_RULE = (
+    "A sentence is judged by the rows marked *, all of the recipe report. "
+    f"{SUPPORTED.capitalize()}: every row is. {NOT_SUPPORTED.capitalize()}: rows are against it "
+    f"({NOT_SUPPORTED}, or {NO_DIFFERENCE}), of k rows one at the level {1 - LEVEL:g}/k, or two at "
+    f"twice that, and so on up to all k at {1 - LEVEL:g} (Simes, 1986); if every row shows "
+    f"{NO_DIFFERENCE}, the verdict says so. Else {UNDECIDED}."
+)
+
+
 def sentence(rows: Sequence[tuple[str, float]]) -> tuple[str, float]:
-    """The verdict on a sentence from those on its rows, and its probability of an error.
+    """The verdict on a sentence by ``SENTENCE_RULE``, and the level at which it would just change.
 
     Args:
-        rows: the verdict on each row that the sentence rests on, with its probability.
+        rows: what ``verdict`` says of each row that the sentence rests on.
     """
     verdicts = {answer for answer, _ in rows}
     if verdicts == {SUPPORTED}:
@@ -180,3 +196,68 @@ def holm(probabilities: Sequence[float]) -> np.ndarray:
     order = np.argsort(p, kind="stable")
     adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     return np.minimum(1, adjusted)[np.argsort(order)]
+
+
+# -- scores of images, and of bootstrap draws of them ----------------------------------------------
+
+
+def image_scores(score: Score, folders: Iterable[Sequence[Path]]) -> np.ndarray:
+    """A score of all images and of bootstrap draws of them: float (seeds, 1 + draws).
+
+    Args:
+        score: takes ``drawn`` of each of the folders.
+        folders: for each seed the runs that are compared.
+    """
+    return np.array([score(*map(drawn, row)) for row in folders])
+
+
+def image_error(unit: str, scores: np.ndarray) -> float:
+    """Standard error of the seeds' mean due to the choice of images, from ``image_scores``."""
+    scores = scaled(unit, scores)
+    scores = scores[~np.isnan(scores[:, 0]), 1:]
+    return float(np.nanstd(scores.mean(0))) if len(scores) else math.nan
+
+
+def counts_of(folder: Path) -> Tables:
+    """A run's counts, and what must be put together image by image.
+
+    ``outlines``, ``predictable_outlines`` (N, C, 4): outline and area of the predicted and of the
+    true mask, where both have any. ``absent`` (N, C, 2): whether the class is absent, and whether
+    it is predicted all the same. ``middles`` (N, C, 2): whether the class is present, and whether
+    at least half of its pixels inside are predicted, but less than half of those at its edge.
+    """
+    tables = dict(load_counts(SimpleNamespace(folder=folder, run_id=folder.name)))
+    for prefix in {name.removesuffix("pixels") for name in tables if name.endswith("pixels")}:
+        tp, fp, fn, _ = np.moveaxis(tables[f"{prefix}pixels"], -1, 0)
+        outline, _, true_outline, _ = np.moveaxis(tables[f"{prefix}boundary"], -1, 0)
+        parts = np.stack((outline, tp + fp, true_outline, tp + fn), -1)
+        tables[f"{prefix}outlines"] = parts * ((tp + fp > 0) & (tp + fn > 0))[..., None]
+    inside, edge = share(tables["inside"]), share(tables["edge"])
+    present, absent = ~np.isnan(inside + edge), tables["pixels"][..., [0, 2]].sum(-1) == 0
+    middle = present & (inside >= 0.5) & (edge < 0.5)
+    tables["middles"] = np.stack((present, middle), -1)
+    tables["absent"] = np.stack((absent, absent & (tables["pixels"][..., 1] > 0)), -1)
+    return tables
+
+
+@cache
+def drawn(folder: Path) -> Tables:
+    """A run's counts summed over its test images and over bootstrap draws, as ``draw`` has it."""
+    return draw(counts_of(folder))
+
+
+def draw(tables: Tables) -> Tables:
+    """Counts (N, C, k) by name to (1 + draws, C, k): of all images, then of each draw."""
+    tables = {name: table.astype(np.float64) for name, table in tables.items()}
+    draws = zip(tables.items(), metrics.resample(*tables.values()), strict=True)
+    return {name: np.concatenate((table.sum(0)[None], many)) for (name, table), many in draws}
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """Over the classes to which a score applies, the last axis."""
+    return ratio(np.nansum(values, -1), np.count_nonzero(~np.isnan(values), axis=-1))
+
+
+def share(part: np.ndarray) -> np.ndarray:
+    """Of the first of two counts the second, from (..., 2)."""
+    return ratio(part[..., 1], part[..., 0])
