@@ -385,8 +385,7 @@ def _add_sam(parser: argparse.ArgumentParser) -> None:
 
 
 def _sam(args: argparse.Namespace) -> None:
-    from seghw.report import sam_comparison
-    from seghw.runs import best_setting
+    from seghw.report import claims, sam_comparison
 
     records = _records(args)
     name = records.segmenter.name  # opened first: without it there is nothing to compare
@@ -398,16 +397,12 @@ def _sam(args: argparse.Namespace) -> None:
         print(f"{name} and our network on {len(comparison.data)} images of {comparison.data.name}")
         for protocol in ("objects", "classes", "automatic"):
             print(f"\n{protocol}\n\n{comparison.table(protocol).to_string()}")
-        for recipe in RECIPES:
-            runs = best_setting(records.grid(family, recipe, "mse_dice"))
-            for claim, effect in sam_comparison.sam_effects(comparison, runs).items():
-                what, _, score, tables = effect
-                seeds = [f"{score(a.sum(0)) - score(b.sum(0)):.3f}" for a, b in tables]
-                print(f"{claim}, {recipe}: {what}, {name} minus each seed: {', '.join(seeds)}")
         print()
     if args.out:
         sam_comparison.write_rows(comparisons, args.out)
         print(args.out)
+    keys = ("sam_complete", "sam_boundaries", "sam_aggressive")
+    print(claims.as_text(claims.measure(records, keys)))
 
 
 def _add_figures(parser: argparse.ArgumentParser) -> None:

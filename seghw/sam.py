@@ -6,7 +6,7 @@ inclusive. The models are transformers' own: SAM, SAM 2, and of SAM 3 the part t
 clicks. Nothing is fetched unless asked for, and only safetensors, which cannot run code.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -30,7 +30,7 @@ SAM_TINY_NAME = "SAM-tiny, trained here"
 # of their video model, of which the image model is a part.
 _FAMILIES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
 _FAMILIES |= {"sam3_tracker": "Sam3Tracker", "sam3_video": "Sam3Tracker"}
-_AT_ONCE = 16  # prompts that are decoded together: 0.4 GB for clicks on 1024 x 1024 pixels
+_AT_ONCE = 16  # prompts that are decoded together: at most 0.4 GB on 1024 x 1024 pixels
 _EIGHT = np.ones((3, 3))  # neighbors, diagonal ones included
 
 
@@ -203,11 +203,19 @@ def segment_everything(
     steps = (np.arange(side) + 0.5) / side
     grid = np.stack(np.meshgrid(steps * width, steps * height), axis=-1).reshape(-1, 1, 2)
     prompts = {"input_points": grid, "input_labels": np.ones(grid.shape[:2], int)}
-    limits, filters = (pred_iou_thresh, stability_score_thresh), segmenter.processor.image_processor
-    parts = [
-        filters.filter_masks(logits, iou, size, [0, 0, width, height], *limits)
-        for logits, iou in _decode(segmenter, image, multimask=True, **prompts)
-    ]
+    filters, parts = segmenter.processor.image_processor, []
+    for logits, iou, enlarge in _decode(segmenter, image, multimask=True, **prompts):
+        trusted = iou > pred_iou_thresh  # first, for most masks are not worth the enlarging
+        parts.append(
+            filters.filter_masks(
+                enlarge(logits[trusted][:, None]),
+                iou[trusted][:, None],
+                size,
+                [0, 0, width, height],
+                pred_iou_thresh,
+                stability_score_thresh,
+            )
+        )
     coded, scores, boxes = zip(*parts, strict=True)
     masks, scores, *_ = filters.post_process_for_mask_generation(
         list(chain(*coded)), torch.cat(scores).cpu(), torch.cat(boxes).cpu(), box_nms_thresh
@@ -226,9 +234,10 @@ def _check(image: np.ndarray, places: Sequence = ()) -> None:
 def _best_masks(segmenter: Segmenter, image: np.ndarray, **prompts: Any) -> Segments:
     """For each prompt the proposal with the highest predicted IoU."""
     masks, scores = [np.zeros((0, *image.shape[1:]), np.bool_)], [np.zeros(0, np.float32)]
-    for logits, iou in _decode(segmenter, image, **prompts):
+    for logits, iou, enlarge in _decode(segmenter, image, **prompts):
         best = iou.max(dim=1)
-        masks.append((logits[range(len(iou)), best.indices] > 0).cpu().numpy())
+        chosen = enlarge(logits[range(len(iou)), best.indices][:, None])[:, 0]
+        masks.append((chosen > 0).cpu().numpy())
         scores.append(best.values.cpu().numpy())
     return Segments(np.concatenate(masks), np.concatenate(scores))
 
@@ -236,8 +245,13 @@ def _best_masks(segmenter: Segmenter, image: np.ndarray, **prompts: Any) -> Segm
 @torch.inference_mode()
 def _decode(
     segmenter: Segmenter, image: np.ndarray, *, multimask: bool, **prompts: np.ndarray
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits (k, M, H, W) and predicted IoU (k, M) of prompts (K, ...), ``_AT_ONCE`` at a time."""
+) -> Iterator[tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]]:
+    """Decode prompts (K, ...), ``_AT_ONCE`` at a time.
+
+    Yields:
+        Logits (k, M, h, w) at the decoder's resolution, predicted IoU (k, M), and what takes
+        logits (any, M, h, w) to the image's resolution.
+    """
     model, processor = segmenter.model, segmenter.processor
     for k in range(0, len(next(iter(prompts.values()))), _AT_ONCE):
         part = {name: [value[k : k + _AT_ONCE].tolist()] for name, value in prompts.items()}
@@ -253,8 +267,11 @@ def _decode(
                 segmenter._last = image.copy(), model.get_image_embeddings(pixels)
             embedding = segmenter._last[1]
             out = model(image_embeddings=embedding, multimask_output=multimask, **inputs)
-            (logits,) = processor.post_process_masks(out.pred_masks, *sizes, binarize=False)
-        yield logits, out.iou_scores[0]
+
+        def enlarge(logits: Tensor, sizes: list[Tensor] = sizes) -> Tensor:
+            return processor.post_process_masks([logits], *sizes, binarize=False)[0]
+
+        yield out.pred_masks[0], out.iou_scores[0], enlarge
 
 
 # -- objects and clicks -----------------------------------------------------------------------

@@ -32,7 +32,6 @@ from seghw.data.dataset import Box, SegmentationSet
 from seghw.errors import whole_number
 from seghw.io import atomic_write
 from seghw.metrics import ratio
-from seghw.runs import load_counts
 from seghw.sam import (
     Segmenter,
     box_masks,
@@ -49,9 +48,6 @@ CLICKS = (1, 3, 5)
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 #: Distance at which outlines still meet, as a share of the diagonal (Cheng et al., CVPR 2021).
 TOLERANCE = 0.02
-#: What a published SAM sees at least, in pixels. A model that sees less is somebody's own, and what
-#: it shows says nothing of SAM.
-PUBLISHED_SIDE = 1008
 Score = Callable[[np.ndarray], np.ndarray]  # of counts (..., C, k), a number each
 
 
@@ -279,24 +275,15 @@ SCORES: dict[str, Score] = {
 }
 
 
-def boundary_score(counts: np.ndarray) -> np.ndarray:
-    """Mean boundary F over the classes, of what ``metrics.count_boundary`` gives."""
-    return class_mean(metrics.boundary_f(counts))
-
-
-def boundary_tolerance(data: SegmentationSet) -> int:
-    """Pixels that outlines may lie apart."""
-    return max(1, round(TOLERANCE * float(np.hypot(*data.images.shape[2:]))))
-
-
 def _class_scores(masks: Mapping[str, np.ndarray], data: SegmentationSet) -> Iterator[tuple]:
-    tolerance = boundary_tolerance(data)
+    tolerance = max(1, round(TOLERANCE * float(np.hypot(*data.images.shape[2:]))))
     for who, predicted in masks.items():
         counts = metrics.count(predicted, data.masks)
         for name, score in SCORES.items():
             yield who, name, *with_interval(score, counts)
         outlines = metrics.count_boundary(predicted, data.masks, tolerance)
-        yield who, f"boundary F at {tolerance} px", *with_interval(boundary_score, outlines)
+        score = lambda c: class_mean(metrics.boundary_f(c))  # noqa: E731
+        yield who, f"boundary F at {tolerance} px", *with_interval(score, outlines)
 
 
 def _automatic_scores(table: np.ndarray) -> Iterator[tuple]:
@@ -308,48 +295,3 @@ def _automatic_scores(table: np.ndarray) -> Iterator[tuple]:
         "masks on an object that has any": lambda t: ratio(t[..., 0, 4], t[..., 0, 5]),
     }.items():
         yield name, *with_interval(score, table)
-
-
-# -- the report's sentences -------------------------------------------------------------------
-
-
-def sam_effects(
-    comparison: Comparison, runs: pd.DataFrame
-) -> dict[str, tuple[str, str, Score, list[tuple[np.ndarray, np.ndarray]]]]:
-    """What the sentences about SAM rest on: the segmenter (true boxes) beside each seed.
-
-    Both are counted on the pixels that the network can predict at all.
-
-    Args:
-        comparison: from ``compare_records``.
-        runs: the seeds of a recipe's best MSE + Dice setting, rows of ``runs.load_runs``.
-
-    Returns:
-        By claim what is scored, its unit, the score, and for each seed the segmenter's counts and
-        ours, int64 (N, C, 4): the effect is the score of the first minus that of the second.
-
-    Raises:
-        BadInput: a run has no counts of its test images.
-    """
-    ours = [load_counts(run) for run in runs.itertuples()]
-    kind = "predictable_" if "predictable_pixels" in ours[0] else ""
-    step = 2 if kind else 1  # the report's head predicts every second row and column only
-    masks, truth = (
-        np.ascontiguousarray(m[:, :, ::step, ::step])
-        for m in (comparison.masks["segmenter, true boxes"], comparison.data.masks)
-    )
-    tolerance = max(1, round(boundary_tolerance(comparison.data) / step))
-    counts = {
-        "pixels": metrics.count(masks, truth),
-        "boundary": metrics.count_boundary(masks, truth, tolerance),
-    }
-    tables = {
-        name: [(table, run[kind + name][comparison.picked]) for run in ours]
-        for name, table in counts.items()
-    }
-    added, boundary = "false positives, % of the image", f"boundary F at {tolerance * step} px"
-    return {
-        "sam_complete": ("recall", "recall", SCORES["recall"], tables["pixels"]),
-        "sam_boundaries": (boundary, "F", boundary_score, tables["boundary"]),
-        "sam_aggressive": (added, "%", SCORES[added], tables["pixels"]),
-    }
