@@ -53,7 +53,7 @@ def seeds_text(*tables: pd.DataFrame) -> str:
 
 
 def runs(results: Results, which: str) -> Computed:
-    """Runs of the profile, {0}: the grid has every loss of the report, coefficient and rate with the first seeds;
+    """Runs of the profile, {0}: the grid has the report's losses and coefficients and first seeds;
     further are other seeds, coefficients and rates; changed those of another network or training.
     """
     table = results.records.runs
@@ -176,7 +176,7 @@ def effect(results: Results, key: str, row: str = "0") -> Computed:
     rows = table[(table.claim == key) & (table.recipe == "report") & (table.dataset == dataset)]
     if len(rows) <= int(row):
         raise BadInput("It was not measured.")
-    found = rows.iloc[int(row)]
+    found = list(rows.itertuples())[int(row)]
     return f"{claims.effect_text(found)} ({claims.basis(found)})", [
         f"{results.records.profile}/{run}" for run in found.run_ids.split()
     ]

@@ -177,6 +177,7 @@ class Document:
         return {
             **{"title": TITLE, "blocks": blocks, "figures": shown, "rule": claims.RULE},
             **{"rows": self.rows, "sources": self.sources, "settings": self.settings},
+            "groups": {row["claim"]: [r for r in self.rows if r["claim"] == row["claim"]] for row in self.rows},
         }
 
     def _blocks(self, line: str) -> Iterator[dict[str, Any]]:
