@@ -435,7 +435,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from seghw.report.document import build_report
+    from seghw.report.page import build_report
 
     print(f"report.html and report.pdf: {build_report(_records(args), args.out)}")
 

@@ -4,7 +4,6 @@ from seghw.widgets.canvas import OutputCanvas, PromptCanvas
 from seghw.widgets.explorers import (
     draw_balance,
     draw_decision,
-    draw_prompt,
     draw_runs,
     draw_taps,
     explore_balance,
@@ -18,7 +17,6 @@ __all__ = [
     "PromptCanvas",
     "draw_balance",
     "draw_decision",
-    "draw_prompt",
     "draw_runs",
     "draw_taps",
     "explore_balance",

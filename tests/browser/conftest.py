@@ -20,29 +20,39 @@ from seghw.config import ROOT
 CHROMIUM = os.environ.get("SEGHW_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-CANVAS = """
-from seghw.results import Records
-from seghw.sam.prompts import find_objects
+#: Notebooks of one cell, by name.
+CELLS = {
+    "canvas": """
+from seghw.report.results import Records
 from seghw.widgets import PromptCanvas
 records = Records()
 data = records.test_set("shapes").subset([2])
-PromptCanvas(records.segmenter, data.images[0], find_objects(data).masks)
-"""
-OUTPUTS = """
+canvas = PromptCanvas(records.segmenter, data.images[0], data)
+canvas
+""",
+    "outputs": """
 import numpy as np
 from seghw.config import COCO3
 from seghw.widgets import OutputCanvas
 output = np.arange(3 * 8 * 12, dtype=np.float32).reshape(3, 8, 12) - 0.5
 OutputCanvas(np.zeros((3, 8, 12), np.uint8), output, COCO3)
-"""
-LONG = """
+""",
+    "decision": """
+%matplotlib inline
+import numpy as np
+from seghw.widgets import explore_decision
+output = np.linspace(-20, 180.5, 64).reshape(8, 8)
+explore_decision({"report": (output, output > 60, (25, 85))})
+""",
+    "long": """
 %matplotlib inline
 import time
-from seghw.report.plots import use_notebook_style
+from seghw.notebook import use_notebook_style
 use_notebook_style()
 print("begun", flush=True)
 time.sleep(100)
-"""
+""",
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +69,11 @@ def browser():
 
 @pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory):
-    """The address of a JupyterLab that serves copies of the chapters and three small notebooks."""
+    """The address of a JupyterLab that serves copies of the chapters and of CELLS."""
     folder = tmp_path_factory.mktemp("lab")
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(path, folder)
-    for name, source in (("canvas", CANVAS), ("outputs", OUTPUTS), ("long", LONG)):
+    for name, source in CELLS.items():
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(notebook, folder / f"{name}.ipynb")

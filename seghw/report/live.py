@@ -1,0 +1,92 @@
+"""What the page can be asked without a kernel: curves, a threshold, clicks for the segmenter."""
+
+import base64
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from seghw.config import DRAWN, RECIPES, REPORT_LOSSES
+from seghw.errors import BadInput
+from seghw.evaluate import outputs
+from seghw.notebook import loss_name
+from seghw.report.results import Records
+from seghw.runs import history
+from seghw.sam import segment_points
+from seghw.train import load_network
+from seghw.widgets.canvas import Canvas, OutputCanvas, PromptCanvas
+
+_POINTS = 150  # of a curve; more cannot be told apart at the width of the page
+_CLICKS = 16  # along each side of the picture
+
+
+def live_parts(records: Records) -> dict[str, Any]:
+    """State of the page's live parts, as JSON can hold it; what lacks records is left out."""
+    parts = {}
+    for name, make in {"curves": _curves, "threshold": _threshold, "clicks": _clicks}.items():
+        try:
+            parts[name] = make(records)
+        except BadInput:
+            continue
+    return parts
+
+
+def _curves(records: Records) -> list[dict[str, Any]]:
+    """Terms of the loss and the score of the best run of each loss, data set and recipe."""
+    curves = []
+    for case in product(DRAWN, RECIPES, REPORT_LOSSES):
+        run = records.ranked(*case).iloc[-1]
+        table = history(run)
+        rows = np.unique(np.linspace(0, len(table) - 1, _POINTS).round().astype(int))
+        iterations, scores = table.iteration.iloc[rows].tolist(), run.epoch_scores
+        columns = {
+            name: [float(f"{v:.4g}") for v in table[name].iloc[rows]] for name in ("mse", "dice")
+        }
+        curves.append(
+            {
+                "name": f"{run.dataset}, {run.recipe}: {loss_name(run)}, seed {run.seed}",
+                **{name: [iterations, values] for name, values in columns.items()},
+                "iou": [[e["epoch"] for e in scores], [e["validation_iou"] for e in scores]],
+            }
+        )
+    return curves
+
+
+def _threshold(records: Records) -> dict[str, Any]:
+    """The corrected network's output for one test image of the shapes."""
+    evaluation, i = (
+        records.evaluation("shapes", "corrected", "mse_dice"),
+        records.image("shapes", 50),
+    )
+    run, data = evaluation.run, evaluation.data
+    network, images = load_network(run.folder), data.images[i : i + 1]
+    [output] = outputs(network, images, run.config.settings, run.dataset)
+    canvas = OutputCanvas(images[0], output[0].numpy(), data.classes, run.config.settings.threshold)
+    canvas.truth = data.masks[i].tobytes()
+    return {"canvas": _state(canvas), "image": i}
+
+
+def _clicks(records: Records) -> dict[str, Any]:
+    """The segmenter's mask for a click on each point of a grid, one test image of the scenes."""
+    data, i = records.test_set("coco"), records.image("coco", 70)
+    image = data.images[i]
+    places = ((np.arange(_CLICKS) + 0.5) * image.shape[-1] / _CLICKS).astype(int)
+    points = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 1, 2)
+    canvas = PromptCanvas(records.segmenter, image, data.subset([i]))
+    answers = []
+    for mask, trust in zip(*segment_points(records.segmenter, image, points), strict=True):
+        text, truth = canvas.describe(mask, trust)
+        answers.append({"text": text, "mask": _text(mask), "truth": _text(truth)})
+    canvas.buttons = ["larger", "smaller"]
+    name = records.segmenter.name
+    return {"canvas": _state(canvas), "image": i, "name": name, "side": _CLICKS, "answers": answers}
+
+
+def _state(canvas: Canvas) -> dict[str, Any]:
+    values = {name: getattr(canvas, name) for name in Canvas.class_own_traits(sync=True)}
+    coded = {k: base64.b64encode(v).decode() for k, v in values.items() if isinstance(v, bytes)}
+    return {**values, **{name: {"bytes": text} for name, text in coded.items()}}
+
+
+def _text(mask: np.ndarray) -> str:
+    return base64.b64encode(np.packbits(mask).tobytes()).decode()

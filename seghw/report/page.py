@@ -1,0 +1,314 @@
+"""The report as a page and a PDF: one text, numbers from the records.
+
+``report.md`` is read line by line: a heading, a quotation (``>``), a block (``@name arguments``) or
+a paragraph, in which ``**words**`` are strong, ``[words](#anchor)`` is a link and ``{name ...}`` a
+number, a function of ``numbers``. What comes of it is a list of blocks, plain data, which
+``page.html`` shows and ``print.typ`` sets: nothing in it is read as markup.
+"""
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import typst
+from markupsafe import Markup
+from tqdm.auto import tqdm
+
+from seghw import notebook as nb
+from seghw.config import DATASETS, DRAWN, RECIPES, REPORT_LOSSES, ROOT
+from seghw.errors import BadInput
+from seghw.io import atomic_write
+from seghw.report import claims, numbers
+from seghw.report.beyond import BEYOND
+from seghw.report.figures import FIGURES, parse_numbers
+from seghw.report.live import live_parts
+from seghw.report.results import Records
+
+HERE = Path(__file__).parent
+TITLE = "Semantic segmentation with mUNet and ASPP: a report, retold and judged"
+#: The page's live parts, which the PDF names only.
+LIVE = {
+    "curves": "Training curves, laid over each other",
+    "threshold": "The decision threshold, to move",
+    "clicks": "A click for the segmenter",
+}
+_SPAN = re.compile(r"(\{.*?\}|\*\*.*?\*\*|\[.*?\]\(#.*?\))")
+
+
+def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/report") -> Path:
+    """Write ``report.html``, ``report.pdf``, and what the PDF was set from.
+
+    Nothing is trained and nothing is fetched; the same records give the same bytes. What has no
+    runs leaves a gap that names the command which trains them.
+
+    Args:
+        records: what it rests on; default, the committed ones.
+        out: folder, made if missing.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadInput: there are no runs at all.
+    """
+    records, out = records or Records(), Path(out)
+    if records.runs.empty:
+        raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
+    steps = 4 + len(FIGURES) * len(RECIPES) + len(BEYOND)
+    with tqdm(total=steps, unit="step", desc="sentences measured") as bar:
+        document = Document(numbers.Results(records))
+        bar.update()
+        document.draw(out / "figures", bar)
+        bar.set_description("numbers")
+        data = document.data()
+        bar.update()
+        bar.set_description("live parts")
+        live = live_parts(records)
+        bar.update()
+        bar.set_description("page and PDF")
+        write(out / "report.html", html(data, live))
+        write(out / "report.json", json.dumps(data, ensure_ascii=False, indent=1))
+        write(out / "report.typ", (HERE / "print.typ").read_text(encoding="utf-8"))
+        with atomic_write(out / "report.pdf") as path:
+            path.write_bytes(pdf(out / "report.typ"))
+        bar.update()
+    return out
+
+
+def write(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def pdf(source: Path) -> bytes:
+    """Set a Typst file, with the letters of the figures, which are the same on every machine."""
+    fonts = Path(mpl.get_data_path()) / "fonts/ttf"
+    options = {"font_paths": [fonts], "ignore_system_fonts": True, "timestamp": 0}
+    return typst.compile(source, root=source.parent, pdf_standards=["ua-1"], **options)
+
+
+def html(data: dict[str, Any], live: dict[str, Any]) -> str:
+    """The page, complete in one file."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([HERE, HERE.parent / "widgets"]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    templates.globals |= {"formula": formula, "live_titles": LIVE}
+    as_script = Markup(json.dumps(live).replace("<", "\\u003c"))
+    return templates.get_template("page.html").render(**data, live=as_script)
+
+
+def formula(markup: str) -> Markup:
+    """A formula as SVG in the page's text color."""
+    source = f"#set page(width: auto, height: auto, margin: 2pt)\n#set text(size: 13pt)\n${markup}$"
+    svg = typst.compile(source.encode(), format="svg", ignore_system_fonts=True).decode()
+    svg = svg.replace('fill="#ffffff"', 'fill="none"').replace("#000000", "currentColor")
+    own = f"{zlib.crc32(markup.encode()):x}-"  # two formulas may hold the same letter
+    return Markup(re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{own}", svg))
+
+
+class Document:
+    """The text with its figures, numbers and verdicts, as plain data."""
+
+    def __init__(self, results: numbers.Results) -> None:
+        self.results, self.records = results, results.records
+        self.figures: dict[str, dict[str, Any]] = {}  # by anchor
+        self.sources: list[dict[str, Any]] = []  # of the numbers, in the order of their first use
+        self.settings = list(self._settings())
+        self.rows = [self._row(row) for row in results.table.itertuples()]
+
+    # -- figures ------------------------------------------------------------------------------
+
+    def draw(self, folder: Path, bar: tqdm) -> None:
+        """Draw every figure as SVG into a folder."""
+        with mpl.rc_context():
+            nb.use_style()
+            for number, draw in FIGURES.items():
+                pictures = []
+                for recipe in RECIPES:
+                    bar.set_description(f"figure {number}")
+                    path = folder / f"{recipe}-{number:02d}.svg"
+                    pictures.append(self._draw(recipe, path, partial(draw, recipe=recipe)))
+                    bar.update()
+                self._add(f"Figure {number}", f"fig-{number}", pictures)
+            for name, draw in BEYOND.items():
+                bar.set_description(name)
+                label = name.replace("_", " ").capitalize()
+                self._add(label, f"fig-{name}", [self._draw("", folder / f"{name}.svg", draw)])
+                bar.update()
+
+    def _draw(self, recipe: str, path: Path, draw: Callable[[Records], Any]) -> dict[str, Any]:
+        try:
+            figure, caption = draw(self.records)
+        except BadInput as error:
+            return {"recipe": recipe, "caption": f"No figure: {error}", "file": None}
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+        return {
+            **{"recipe": recipe, "caption": caption, "file": path.name},
+            "svg": base64.b64encode(path.read_bytes()).decode(),
+            "alt": nb.describe(figure),
+            "ratio": figure.get_figwidth() / figure.get_figheight(),
+        }
+
+    def _add(self, label: str, key: str, pictures: list[dict[str, Any]]) -> None:
+        if len({picture.get("svg", picture["recipe"]) for picture in pictures}) == 1:
+            pictures = [{**pictures[0], "recipe": ""}]  # the recipe makes no difference
+        title = pictures[0]["caption"].split(". ")[0].removesuffix(".")
+        self.figures[key] = {"key": key, "label": label, "title": title, "pictures": pictures}
+
+    # -- text ---------------------------------------------------------------------------------
+
+    def data(self) -> dict[str, Any]:
+        """Everything that the page and the PDF show."""
+        text = (HERE / "report.md").read_text(encoding="utf-8")
+        blocks = [block for line in text.splitlines() if line for block in self._blocks(line)]
+        shown = [block for block in blocks if block["kind"] == "figure"]
+        return {
+            **{"title": TITLE, "blocks": blocks, "figures": shown, "rule": claims.RULE},
+            **{"rows": self.rows, "sources": self.sources, "settings": self.settings},
+            "groups": {row["claim"]: [r for r in self.rows if r["claim"] == row["claim"]] for row in self.rows},
+        }
+
+    def _blocks(self, line: str) -> Iterator[dict[str, Any]]:
+        mark, _, rest = line.partition(" ")
+        if mark in ("##", "###"):
+            anchor = re.sub(r"[^a-z]+", "-", rest.lower()).strip("-")
+            yield {"kind": "heading", "level": len(mark), "text": rest, "anchor": anchor}
+        elif mark.startswith("@"):
+            yield from self._own(mark[1:], rest)
+        else:
+            kind, text = ("quote", rest) if mark == ">" else ("paragraph", line)
+            yield {"kind": kind, "spans": list(self._spans(text))}
+
+    def _own(self, name: str, rest: str) -> Iterator[dict[str, Any]]:
+        if name in ("figures", "beyond"):
+            keys = parse_numbers(rest) if name == "figures" else [rest]
+            yield from ({"kind": "figure", **self.figures[f"fig-{key}"]} for key in keys)
+        elif name == "claims":
+            yield from map(self._claim, rest.split())
+        elif name == "formula":
+            markup, _, words = rest.partition(" || ")
+            yield {"kind": name, "markup": markup, "words": words}
+        elif name == "scores":
+            yield {"kind": name, "rows": [list(self._scores(loss)) for loss in REPORT_LOSSES]}
+        else:
+            yield {"kind": name, "name": rest, "title": LIVE.get(rest, "")}
+
+    def _spans(self, text: str) -> Iterator[dict[str, Any]]:
+        for part in filter(None, _SPAN.split(text)):
+            if part.startswith("{"):
+                yield self._number(*part[1:-1].split())
+            elif part.startswith("**"):
+                yield {"text": part[2:-2], "to": "", "strong": True}
+            elif part.startswith("["):
+                words, _, anchor = part[1:-1].partition("](#")
+                yield {"text": words, "to": anchor, "strong": False}
+            else:
+                yield {"text": part, "to": "", "strong": False}
+
+    def _number(self, name: str, *arguments: str) -> dict[str, Any]:
+        if name in ("about", "segmenter"):
+            return {"text": getattr(self, f"_{name}")(), "to": "", "strong": False}
+        function = getattr(numbers, name)
+        meaning = " ".join(function.__doc__.format(*arguments).split())
+        try:
+            text, run_ids = function(self.results, *arguments)
+        except BadInput as error:  # records that are missing leave a gap, not a crash
+            text, run_ids, meaning = "(no runs)", (), f"{meaning} {error}"
+        source = {"text": text, "meaning": meaning, "function": f"{numbers.__name__}.{name}"}
+        source["runs"] = self._grouped(run_ids)
+        if source not in self.sources:
+            self.sources.append(source)
+        number = self.sources.index(source) + 1
+        return {"text": text, "to": f"number-{number}", "strong": False, "title": meaning}
+
+    def _scores(self, loss: str) -> Iterator[list[dict[str, Any]]]:
+        yield [{"text": REPORT_LOSSES[loss], "to": "", "strong": True}]
+        for family in DRAWN:
+            for recipe in RECIPES:
+                yield [self._number("iou", family, recipe, loss)]
+
+    def _about(self) -> str:
+        present = set(self.records.runs.dataset)
+        names = " and ".join(nb.SET_NAMES[name] for name in DATASETS if name in present)
+        return f"Profile of the runs: {self.records.profile}. Data: {names}."
+
+    def _segmenter(self) -> str:
+        name, is_sam = self.records.segmenter.name, self.records.segmenter.side >= 1008
+        return f"The segmenter here is {name}. " + (
+            "It is a published SAM."
+            if is_sam
+            else "It is not SAM: what it does says nothing of what SAM can do, and the sentences "
+            "on SAM stay undecided."
+        )
+
+    # -- claims and runs ----------------------------------------------------------------------
+
+    def _claim(self, key: str) -> dict[str, Any]:
+        verdict = self.results.verdicts.set_index("claim").loc[key]
+        rows = [row for row in self.rows if row["claim"] == key]
+        about = {name: verdict[name] for name in ("text", "question", "verdict")}
+        deciding = [row for row in rows if row["deciding"]]
+        others = [row for row in rows if not row["deciding"]]
+        number = int(verdict.sentence)
+        return {"kind": "claim", "number": number, **about, "deciding": deciding, "others": others}
+
+    def _row(self, row: Any) -> dict[str, Any]:
+        """A measurement, as the tables show it."""
+        sentence = self.results.verdicts.set_index("claim").loc[row.claim]
+        run_ids = [f"{self.records.profile}/{run}" for run in row.run_ids.split()]
+        return {
+            **{"claim": row.claim, "number": int(row.sentence), "sentence": sentence.text},
+            **{"judged": sentence.verdict, "verdict": row.verdict, "deciding": bool(row.deciding)},
+            "reading": f"{row.reading}: {row.detail}" if row.detail else row.reading,
+            **{"dataset": row.dataset, "recipe": row.recipe, "note": row.note},
+            **{"effect": claims.effect_text(row), "basis": claims.basis(row)},
+            "estimate": None if np.isnan(row.estimate) else float(row.estimate),
+            "runs": self._grouped(run_ids),
+        }
+
+    def _settings(self) -> Iterator[dict[str, Any]]:
+        """The runs, one row for each setting, with what their records say."""
+        profiles = dict.fromkeys([self.records.profile, "full"])
+        tables = [Records(self.records.folder, profile).runs for profile in profiles]
+        table = pd.concat(filter(len, tables))
+        names = table.profile + "/" + table.run_id.str.rpartition("-seed")[0]
+        for name, runs in table.groupby(names):
+            scores = runs.score[runs.status == "finished"]
+            text = f"{scores.mean():.3f} ({scores.min():.3f} to {scores.max():.3f})"
+            diverged = (runs.status != "finished").sum()
+            text += f", {diverged} diverged" * bool(diverged)
+            seeds = ranges(runs.seed)
+            yield {"name": name, "seeds": seeds, "score": text, "loss": nb.loss_name(runs.iloc[0])}
+
+    def _grouped(self, run_ids: Iterable[str]) -> list[dict[str, Any]]:
+        """Runs as settings and seeds, with their row in the table of settings."""
+        seeds: dict[str, list[int]] = {}
+        for run in run_ids:
+            name, _, seed = run.rpartition("-seed")
+            seeds.setdefault(name, []).append(int(seed))
+        places = {setting["name"]: k for k, setting in enumerate(self.settings, 1)}
+        return [
+            {"name": name, "seeds": ranges(each), "place": places[name]}
+            for name, each in seeds.items()
+        ]
+
+
+def ranges(seeds: Iterable[int]) -> str:
+    """``"0-2, 5"`` for 0, 1, 2 and 5."""
+    ordered = sorted(set(map(int, seeds)))
+    starts = [seed for seed in ordered if seed - 1 not in ordered]
+    ends = [seed for seed in ordered if seed + 1 not in ordered]
+    pairs = zip(starts, ends, strict=True)
+    return ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in pairs)
