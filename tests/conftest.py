@@ -49,12 +49,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 # -- what no test may leave behind -----------------------------------------------------------------
 
 
+_NOT_OURS = ("PYTEST_", "TORCHINDUCTOR_")  # torch notes its folder for what it compiles
+
+
 def _surroundings() -> dict[str, Any]:
     """What a test could leave changed; under a millisecond."""
-    environment = dict(os.environ)
-    environment.pop("PYTEST_CURRENT_TEST", None)
     return {
-        "environment": environment,
+        "environment": {k: v for k, v in os.environ.items() if not k.startswith(_NOT_OURS)},
         "current folder": Path.cwd(),
         "files there": {*os.listdir(".")} - {".hypothesis", ".pytest_cache"},  # noqa: PTH208
         "threads": {*threading.enumerate()},

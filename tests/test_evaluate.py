@@ -60,9 +60,25 @@ def test_scores_of_an_evaluation_by_hand():
     present = DATA.masks[1, 1:].any((1, 2)).sum()
     assert evaluation.image_iou[1] == pytest.approx((share + present) / (1 + present))
     assert evaluation.image_iou[2:].tolist() == [1] * 8
-    tables = count_tables(masks, DATA)
+    assert evaluation.table().mean_iou.tolist() == evaluation.image_iou.tolist()
+    assert evaluation.table().true_disk[3] == DATA.masks[3, 2].sum()
+
+
+@pytest.mark.parametrize("recipe", ["report", "corrected"])
+def test_counts_on_disk_are_those_of_the_metrics(recipe):
+    masks = np.random.default_rng(0).random(DATA.masks.shape) < 0.5
+    tables = count_tables(masks, DATA, TrainConfig("shapes5", recipe, "mse", 1e-3))
     assert np.array_equal(tables["pixels"], metrics.count(masks, DATA.masks))
     assert np.array_equal(tables["boundary"], metrics.count_boundary(masks, DATA.masks, 2))
+    step = 2 if recipe == "report" else 1
+    predicted, true = masks[:, :, ::step, ::step], DATA.masks[:, :, ::step, ::step]
+    assert ("predictable_pixels" in tables) == (step == 2)
+    if step == 2:
+        assert np.array_equal(tables["predictable_pixels"], metrics.count(predicted, true))
+    # Every true pixel that can be predicted lies inside or at the edge.
+    parts = tables["inside"].astype(int) + tables["edge"]
+    assert np.array_equal(parts[..., 0], metrics.pixels(true))
+    assert np.array_equal(parts[..., 1], metrics.pixels(true & predicted))
 
 
 @pytest.mark.parametrize("users", [None, "3"])

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from seghw import config as config_module
-from seghw.config import CORRECTED, RECIPES, SMOKE, TrainConfig, class_specs, dataset_of
+from seghw.config import CORRECTED, PROFILES, RECIPES, SMOKE, TrainConfig, class_specs, dataset_of
 from seghw.data import SegmentationSet, shapes
 from seghw.data.splits import open_split
 from seghw.errors import BadInput
@@ -43,7 +41,7 @@ def files(folder):
 
 @pytest.fixture
 def every_step_logged(monkeypatch):
-    monkeypatch.setitem(config_module.PROFILES, "smoke", replace(SMOKE, log_every=1))
+    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, log_every=1))
 
 
 # What a run leaves behind
@@ -76,8 +74,8 @@ def test_weights_and_counts_are_those_of_the_scores(smoke_runs, smoke_run):
     masks = predict(network, validation.images, CORRECTED, "shapes5")
     assert Evaluation(run, validation, masks).iou == pytest.approx(run.score, abs=0.005)
     saved = load_counts(run)
-    again = count_tables(predict(network, test.images, CORRECTED, "shapes5"), test)
-    assert saved.keys() == again.keys() == {"pixels", "boundary"}
+    again = count_tables(predict(network, test.images, CORRECTED, "shapes5"), test, CONFIG)
+    assert saved.keys() == again.keys() >= {"pixels", "boundary"}
     moved = np.abs(saved["pixels"] - again["pixels"]).sum() / saved["pixels"].sum()
     assert moved < 0.01
 
@@ -113,7 +111,7 @@ def test_a_record_is_not_trained_again_nor_taken_for_another(smoke_run, tmp_path
         train(CONFIG, SETS, runs=tmp_path, wait=False)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     classes=st.integers(1, 7),
     images=st.integers(1, 9),
@@ -136,10 +134,14 @@ def test_the_smallest_sets_end_in_a_record_that_can_be_read(
         data.append(SegmentationSet(pixels, masks, [[]] * count, specs))
     dataset = dataset_of([spec.name for spec in specs])
     config = TrainConfig(dataset, *recipe_and_loss, 1e-4, profile="smoke", epochs=1)
+    if (images, side) == (1, 8):  # all that one channel is at the bottom of the U
+        with pytest.raises(BadInput, match="single training image"):
+            train(config, data, runs=runs)
+        return
     train(config, data, runs=runs, progress=False)
     [run] = load_runs("smoke", runs).itertuples()
     assert (run.status, run.images) == ("finished", images)
-    assert math.isnan(run.validation_iou) == ("validation" in lacking and run.validation_mse == 0)
+    assert not math.isnan(run.validation_iou) or "validation" in lacking
     assert len(run.validation_iou_per_class) == load_counts(run)["pixels"].shape[1] == classes
     assert np.isfinite(history(run)).all(axis=None)
     load_network(run.folder)
@@ -219,11 +221,13 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, data, tmp_pa
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
     """SIGKILL after the first epoch, start again: the same history, weights and counts."""
     config = replace(CONFIG, epochs=3)
-    expected = files(train(config, runs=tmp_path, progress=False))
+    expected = files(train(config, SETS, runs=tmp_path, progress=False))
     code = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from seghw.config import TrainConfig; from seghw.train import train\n"
-        f"train(TrainConfig(**{config.to_dict()!r}), runs=sys.argv[1])"
+        "from seghw.config import TrainConfig; from seghw.data import shapes\n"
+        "from seghw.train import train\n"
+        "sets = [shapes.generate(count, seed, 32) for seed, count in enumerate((40, 8, 6))]\n"
+        f"train(TrainConfig(**{config.to_dict()!r}), sets, runs=sys.argv[1])"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
     folder = tmp_path / "killed" / "smoke" / config.run_id
@@ -232,7 +236,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / "run.json").exists()
-    killed = files(train(config, runs=tmp_path / "killed", progress=False))
+    killed = files(train(config, SETS, runs=tmp_path / "killed", progress=False))
     del expected["run.json"], killed["run.json"]
     assert killed == expected
 
@@ -246,22 +250,22 @@ def test_the_rate_rises_in_a_line_and_falls_along_a_cosine(warm_up):
         return 4 * (1 + math.cos(math.pi * share))
 
     rates = [learning_rate(step, 1000, 8.0, warm_up) for step in range(1, 1001)]
-    assert rates[249 * int(warm_up * 10) // 10] == pytest.approx(
-        cosine(warm_up / 4) / 4, rel=0.05
-    )
+    assert rates[249 * int(warm_up * 10) // 10] == pytest.approx(cosine(warm_up / 4) / 4, rel=0.05)
     assert rates[int(1000 * warm_up) - 1] == pytest.approx(cosine(warm_up))
     assert rates[499] == pytest.approx(4.0)
     assert rates[-1] == pytest.approx(0.0, abs=1e-9)
     assert learning_rate(7, 1000, 8.0, None) == 8.0
 
 
+@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("shape", [(16, 16, 3, 3), (32, 16, 1, 1), (16, 32, 2, 2)])
 def test_muon_is_torchs(shape):
     """On the same gradients, kernels as matrices: in bfloat16 to the bit."""
     draws = torch.Generator().manual_seed(0)
     start = torch.randn(shape, generator=draws)
     gradients = [torch.randn(shape, generator=draws) for _ in range(5)]
-    model = nn.Conv2d(1, 1, 1, bias=False)
+    model = nn.Conv2d(1, 1, 1)
+    model.bias.grad = torch.zeros(1)
     model.weight, matrix = nn.Parameter(start.clone()), nn.Parameter(start.flatten(1).clone())
     ours = MuonAndAdamW(model, 1e-2, torch.bfloat16)
     theirs = torch.optim.Muon([matrix], lr=0.15, weight_decay=0, momentum=0.9)
@@ -285,17 +289,18 @@ def test_newton_schulz_is_the_quintic_of_the_singular_values(shape, dtype, toler
     assert (moved - expected).norm() < tolerance * expected.norm()
 
 
-def test_a_live_run_can_be_watched(tmp_path):
+def test_a_live_run_can_be_watched(tmp_path, monkeypatch):
     seen = []
+    monkeypatch.setitem(PROFILES, "live", replace(PROFILES["live"], log_every=2))
     train(
         LIVE,
-        [shapes.generate(640, 0, 16), *SETS[1:]],
-        runs=Path(tmp_path),
+        [shapes.generate(128, 0, 32), *SETS[1:]],
+        runs=tmp_path,
         progress=False,
         watch=lambda run: seen.append((len(run.history), run.model.training)),
     )
-    assert seen == [(n, True) for n in range(1, 5)]  # every ten of two times 20 batches
+    assert seen == [(n, True) for n in range(1, 5)]  # every two of two times 4 batches
     run = load_runs("live", tmp_path).iloc[0]
-    assert history(run).iteration.tolist() == [10, 20, 30, 40]
+    assert history(run).iteration.tolist() == [2, 4, 6, 8]
     record = json.loads((run.folder / "run.json").read_text())
     assert isinstance(record["machine"]["bfloat16"], bool)
