@@ -15,11 +15,12 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from seghw.config import TrainConfig
 from seghw.train import train
 
-os.environ["TQDM_DISABLE"] = "1"
+tqdm.monitor_interval = 0  # else the first bar starts a thread, also where it is not shown
 # The same examples in every run, none kept on disk, and no judgment on a busy machine's times.
 hypothesis.settings.register_profile(
     "seghw",
