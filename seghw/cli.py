@@ -271,7 +271,7 @@ def _read_config(text: str) -> TrainConfig:
 
     try:
         return TrainConfig.from_dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"--config {text!r:.80} is no configuration: {error}") from error
 
 
