@@ -6,24 +6,19 @@ import hashlib
 import json
 import shutil
 import time
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from matplotlib.path import Path as Polygon
-from PIL import Image
 
 from seghw.cli import main
-from seghw.data import SegmentationSet, coco, shapes
+from seghw.data import shapes
 from seghw.errors import BadInput
 from seghw.train.runs import load_run, load_runs
 from seghw.train.sweep import dask_cluster, run_sweep
 from seghw.train.trainer import CHECKPOINT, optimizer, resume_checkpoint, save_checkpoint
-
-SIDE = 24
 
 
 def laws(cases):
@@ -186,103 +181,6 @@ def test_checkpoints(tmp_path, smoke_run):
             assert all(torch.equal(value, weights[k]) for k, value in model.state_dict().items())
 
     check()
-
-
-def test_sets(tmp_path):
-    shapes.generate(2, 0, 32).save(tmp_path / "set")
-    for name, cases in (("set.json", 300), ("images.npy", 100), ("masks.npy", 100)):
-        path = tmp_path / "set" / name
-        whole = path.read_bytes()
-        # The header is what can go wrong; any byte after it is a pixel.
-        head = whole[:128] if name.endswith("npy") else whole
-        _damage_a_set(path, damage(head) if head != whole else either(head), cases)
-
-
-def _damage_a_set(path, strategy, cases):
-    whole = path.read_bytes()
-    rest = whole[128:] if path.suffix == ".npy" else b""
-
-    @laws(cases)
-    @given(strategy)
-    def check(content):
-        path.write_bytes(content + rest)
-        with law(path.parent), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Reading `.npy`")  # numpy, of Python 2's headers
-            data = SegmentationSet.load(path.parent)
-            assert len(data) == len(data.boxes) == len(np.asarray(data.masks))
-            for box in (box for boxes in data.boxes for box in boxes):
-                assert len(box) == 5
-                assert 0 <= box[0] < len(data.classes)
-
-    check()
-    path.write_bytes(whole)
-
-
-SQUARE = [4, 4, 15, 4, 15, 15, 4, 15]
-SMALL = {
-    "images": [
-        {"id": i, "file_name": f"{i}.png", "width": SIDE, "height": SIDE, "license": 1}
-        for i in (1, 2)
-    ],
-    "annotations": [
-        {"id": 7, "image_id": 1, "category_id": 3, "iscrowd": 0, "bbox": [4, 4, 11, 11]}
-        | {"segmentation": [SQUARE, [1, 1, 8.5, 2, 3, 9]]},
-        {"id": 8, "image_id": 2, "category_id": 3, "iscrowd": 0, "bbox": [0, 1, 12, 12]}
-        | {"segmentation": {"size": [SIDE, SIDE], "counts": [25, 40, 100, 11, 400]}},
-    ],
-    "categories": [{"id": 3, "name": "cat"}],
-    "licenses": [{"id": 1, "name": "none", "url": ""}],
-}
-
-
-def test_annotations(tmp_path):
-    """The second law: what is not refused has the masks that the annotations describe."""
-    for i in (1, 2):
-        Image.new("RGB", (SIDE, SIDE), (50 * i, 0, 0)).save(tmp_path / f"{i}.png")
-    path = tmp_path / "a.json"
-
-    @laws(800)
-    @given(either(json.dumps(SMALL).encode()))
-    def check(content):
-        path.write_bytes(content)
-        with law(tmp_path), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*left out")
-            made = coco.rasterize(coco.select(path, ["cat"], 2), tmp_path, ["cat"], SIDE)
-            for image, mask, boxes in zip(made.kept, made.data.masks, made.data.boxes, strict=True):
-                assert len(boxes) == 1
-                drawn = image.objects[0][1]["segmentation"]
-                sure, inside = _rasterized(drawn)
-                assert (mask[0] == inside)[sure].all()
-
-    check()
-
-
-@pytest.mark.parametrize("name", ["", "/"])
-def test_an_image_without_a_file_s_name(tmp_path, name):
-    changed = copy.deepcopy(SMALL)
-    changed["images"][1]["file_name"] = name
-    (tmp_path / "a.json").write_text(json.dumps(changed), encoding="utf-8")
-    with pytest.raises(BadInput, match="image 2 has no file's name"):
-        coco.select(tmp_path / "a.json", ["cat"], 2)
-
-
-def _rasterized(drawn):
-    """Which pixels are beyond doubt, and their truth, without pycocotools."""
-    if isinstance(drawn, dict):
-        assert isinstance(drawn["counts"], list)  # a changed string would need its own decoder
-        values = np.arange(len(drawn["counts"])) % 2 == 1
-        flat = np.repeat(values, drawn["counts"])
-        return np.ones((SIDE, SIDE), bool), flat.reshape(SIDE, SIDE, order="F")
-    centers = np.stack(np.meshgrid(*2 * [np.arange(SIDE) + 0.5]), -1).reshape(-1, 2)
-    sure, inside = np.ones(len(centers), bool), np.zeros(len(centers), bool)
-    for polygon in drawn:
-        corners = np.reshape(polygon, (-1, 2)).astype(float)
-        inside |= Polygon([*corners, corners[0]], closed=True).contains_points(centers)
-        for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-            along = b - a
-            t = np.clip((centers - a) @ along / max(along @ along, 1e-9), 0, 1)
-            sure &= np.linalg.norm(centers - a - t[:, None] * along, axis=1) > 1.5
-    return sure.reshape(SIDE, SIDE), inside.reshape(SIDE, SIDE)
 
 
 def test_scheduler_files(tmp_path):
