@@ -1,5 +1,7 @@
 """The command line: ``python -m seghw data|train|sweep|evaluate|claims|sam|figures|report``.
 
+And of the assignment: ``python -m seghw assignment|submission|grade``.
+
 Every command is a thin call into the package, imported when it is used, so that ``--help`` is
 quick. Bad input ends with one line and exit status 2, as argparse's own errors do.
 """
@@ -97,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_sam(verbs.add_parser("sam", help="a promptable segmenter and our network, compared"))
     _add_figures(verbs.add_parser("figures", help="draw the report's figures from the records"))
     _add_report(verbs.add_parser("report", help="write the report as a page and a PDF"))
+    _add_assignment(verbs.add_parser("assignment", help="write the students' edition"))
+    _add_submission(verbs.add_parser("submission", help="check an edition's tasks, and zip them"))
+    _add_grade(verbs.add_parser("grade", help="grade a folder of submissions"))
     return parser
 
 
@@ -266,7 +271,7 @@ def _read_config(text: str) -> TrainConfig:
 
     try:
         return TrainConfig.from_dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"--config {text!r:.80} is no configuration: {error}") from error
 
 
@@ -388,11 +393,12 @@ def _sam(args: argparse.Namespace) -> None:
     from seghw.report import claims, sam_comparison
 
     records = _records(args)
+    records.sam_images = args.images
     name = records.segmenter.name  # opened first: without it there is nothing to compare
     print(sam_comparison.__doc__)
     comparisons = []
     for family in DRAWN:
-        comparison = sam_comparison.compare_records(records, family, args.images)
+        comparison = records.sam_comparison(family)
         comparisons.append(comparison)
         print(f"{name} and our network on {len(comparison.data)} images of {comparison.data.name}")
         for protocol in ("objects", "classes", "automatic"):
@@ -432,3 +438,54 @@ def _report(args: argparse.Namespace) -> None:
     from seghw.report.page import build_report
 
     print(f"report.html and report.pdf: {build_report(_records(args), args.out)}")
+
+
+# -- the assignment ---------------------------------------------------------------------------
+
+
+def _add_assignment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=_path, default=ROOT / "dist/assignment")
+    parser.set_defaults(run=_assignment)
+
+
+def _assignment(args: argparse.Namespace) -> None:
+    _refuse_in_edition()
+    from seghw.assignment.edition import make_edition
+
+    print(make_edition(args.out))
+
+
+def _add_submission(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="yours, as the course knows it")
+    parser.add_argument("--notebooks", type=_path, help="default: the edition's")
+    parser.set_defaults(run=_submission)
+
+
+def _submission(args: argparse.Namespace) -> None:
+    from seghw.assignment.submit import submit
+
+    made = ROOT / "dist/assignment/notebooks"
+    notebooks = args.notebooks or (made if made.is_dir() else ROOT / "notebooks")
+    print(f"hand in {submit(args.name, notebooks)}")
+
+
+def _add_grade(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("submissions", type=_path, help="folder: one zip or folder per student")
+    parser.add_argument("--out", type=_path, default=ROOT / "dist/grades")
+    parser.add_argument("--seconds", type=float, default=10.0, help="that a task may take")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="submissions side by side")
+    parser.add_argument("--partial", action="store_true", help="points for a part of the questions")
+    parser.set_defaults(run=_grade)
+
+
+def _grade(args: argparse.Namespace) -> None:
+    _refuse_in_edition()
+    from seghw.assignment.grade import grade
+
+    options = {"seconds": args.seconds, "jobs": args.jobs, "partial": args.partial}
+    print(grade(args.submissions, args.out, **options))
+
+
+def _refuse_in_edition() -> None:
+    if not (ROOT / "seghw/assignment/questions.py").is_file():
+        raise BadInput("this is a student's edition: the teacher's project has this command")

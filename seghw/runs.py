@@ -15,6 +15,7 @@
     for some: the final weights, parameters in half precision.
 """
 
+import io
 import json
 import warnings
 from collections.abc import Mapping
@@ -136,7 +137,8 @@ def load_counts(run: Any) -> Mapping[str, np.ndarray]:
     """
     path = run.folder / "counts.npz"
     try:
-        with np.load(path, allow_pickle=False) as tables:
+        content = io.BytesIO(path.read_bytes())  # of a damaged file, NumPy leaves none open
+        with np.load(content, allow_pickle=False) as tables:
             return {name: tables[name].astype(np.int64) for name in tables}
     except FileNotFoundError as error:
         raise BadInput(

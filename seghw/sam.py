@@ -32,6 +32,8 @@ _FAMILIES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
 _FAMILIES |= {"sam3_tracker": "Sam3Tracker", "sam3_video": "Sam3Tracker"}
 _AT_ONCE = 16  # prompts that are decoded together: at most 0.4 GB on 1024 x 1024 pixels
 _EIGHT = np.ones((3, 3))  # neighbors, diagonal ones included
+# What transformers raises for files that are missing, damaged or another model's.
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
 
 
 @dataclass(eq=False)
@@ -73,32 +75,34 @@ def load_sam(
     """
     try:
         import transformers
+        from httpx import HTTPError  # of huggingface_hub, which transformers brings
+        from huggingface_hub import snapshot_download
     except ImportError as error:
         raise BadInput("no segmenter without transformers; `pip install -e .[sam]`") from error
-    source = Path(SAM_TINY if source is None else source)
-    source = source if source.is_dir() else source.as_posix()  # else an id, or nothing
-    options = {"local_files_only": not download, "trust_remote_code": False}
+    folder = Path(SAM_TINY if source is None else source)
+    name = SAM_TINY_NAME if folder.resolve() == SAM_TINY.resolve() else folder.resolve().name
     try:
+        if not folder.is_dir():
+            name, files = folder.as_posix(), ["*.json", "*.safetensors"]  # others are copies
+            here = {"local_files_only": not download}
+            folder = Path(snapshot_download(name, allow_patterns=files, **here))
         with _quiet_transformers():
-            kind = transformers.AutoConfig.from_pretrained(source, **options).model_type
-            if kind not in _FAMILIES:
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            family = _FAMILIES.get(kind := config.model_type)
+            if family is None:
                 raise ValueError(f"a model of type {kind!r} is none of {', '.join(_FAMILIES)}")
-            prepare = getattr(transformers, f"{_FAMILIES[kind]}Processor")
-            processor = prepare.from_pretrained(source, **options)
-            options |= {"use_safetensors": True, "dtype": torch.float32}
-            model, report = getattr(transformers, f"{_FAMILIES[kind]}Model").from_pretrained(
-                source, output_loading_info=True, **options
+            processor = getattr(transformers, f"{family}Processor").from_pretrained(folder)
+            model, report = getattr(transformers, f"{family}Model").from_pretrained(
+                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
         if missing := sorted(report["missing_keys"]):
             raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]!r}")
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+    except (*_UNREADABLE, HTTPError) as error:
         raise BadInput(
             f"{source} is no SAM that can be opened; give a folder with config.json and model."
             "safetensors, or an id such as 'facebook/sam-vit-base', fetched before with "
             f"`hf download` ({reason(error)})"
         ) from error
-    name = source.resolve().name if isinstance(source, Path) else source
-    name = SAM_TINY_NAME if source == SAM_TINY else name
     return Segmenter(name, model.to(device or best_device()).eval(), processor)
 
 

@@ -1,17 +1,129 @@
-"""Fixtures that several test files share."""
+"""Fixtures that test files share, the order of tests, and a check that none leaves a trace."""
 
 import os
+import random
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock
 
+import hypothesis
+import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from seghw.config import TrainConfig
-from seghw.train.runs import Run
-from seghw.train.trainer import train
+from seghw.train import train
+
+tqdm.monitor_interval = 0  # else the first bar starts a thread, also where it is not shown
+# The same examples in every run, none kept on disk, and no judgment on a busy machine's times.
+hypothesis.settings.register_profile(
+    "seghw",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.load_profile("seghw")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--order", help="shuffle files, and the tests in each, with this seed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("order") is None:
+        return
+    draws = random.Random(config.getoption("order"))
+    of_file = {path: draws.random() for path in dict.fromkeys(item.path for item in items)}
+    items.sort(key=lambda item: (of_file[item.path], draws.random()))
+
+
+# -- what no test may leave behind -----------------------------------------------------------------
+
+
+_NOT_OURS = ("PYTEST_", "TORCHINDUCTOR_")  # torch notes its folder for what it compiles
+
+
+def _surroundings() -> dict[str, Any]:
+    """What a test could leave changed; under a millisecond."""
+    return {
+        "environment": {k: v for k, v in os.environ.items() if not k.startswith(_NOT_OURS)},
+        "current folder": Path.cwd(),
+        "files there": {*os.listdir(".")} - {".hypothesis", ".pytest_cache"},  # noqa: PTH208
+        "threads": {*threading.enumerate()},
+        "child processes": _children(),
+        "Dask clients": _dask_clients(),
+        "torch's threads": torch.get_num_threads(),
+        "random's state": random.getstate(),
+        "NumPy's random state": np.random.get_state(legacy=False),  # noqa: NPY002
+        "torch's random state": torch.get_rng_state(),
+    }
+
+
+def _children() -> set[int]:
+    """Process ids on Linux; elsewhere nobody can tell them this quickly."""
+    pids: set[int] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # a thread that has just ended
+            pids.update(map(int, task.read_text().split()))
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    return pids - {tracker and tracker._resource_tracker._pid}  # lives as long as Python does
+
+
+def _dask_clients() -> int:
+    client = sys.modules.get("distributed.client")
+    return sum(c.status != "closed" for c in client.Client._instances) if client else 0
+
+
+@pytest.fixture(autouse=True)
+def _no_trace() -> Iterator[None]:
+    """Fail a test that leaves anything of ``_surroundings`` other than it was."""
+    before = _surroundings()
+    yield
+    after = _surroundings()
+    _set_random_states(before)
+    for what, value in before.items():
+        assert _same(value, after[what]), f"{what}: {_difference(value, after[what])}"
+
+
+def _same(before: Any, after: Any) -> bool:
+    if isinstance(before, dict) and "state" in before:  # NumPy's
+        return np.array_equal(before["state"]["key"], after["state"]["key"])
+    return torch.equal(before, after) if isinstance(before, torch.Tensor) else before == after
+
+
+def _difference(before: Any, after: Any) -> str:
+    if isinstance(before, dict) and "state" not in before:
+        before, after = {*before.items()}, {*after.items()}
+    if isinstance(before, set):
+        return f"gone {before - after}, new {after - before}"
+    return f"{before!r:.80} before, {after!r:.80} now"
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    random.setstate(states["random's state"])
+    np.random.set_state(states["NumPy's random state"])  # noqa: NPY002
+    torch.set_rng_state(states["torch's random state"])
+
+
+@pytest.fixture
+def seeded() -> Iterator[None]:
+    """Let a test draw from torch's global generator, seeded; afterwards it is as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+# -- what several files need -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,12 +147,15 @@ def dlstudio(tmp_path_factory: pytest.TempPathFactory) -> type:
 
     What its other lessons need takes seconds and a display to import; it is replaced.
     """
+    states = _surroundings()  # it seeds every generator
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.chdir(tmp_path_factory.mktemp("dlstudio"))
         for name in ("pymsgbox", "torchmetrics", "torchmetrics.image", "torchmetrics.image.lpip"):
             patch.setitem(sys.modules, name, MagicMock())
-        return pytest.importorskip("DLStudio", exc_type=ImportError).DLStudio
+        imported = pytest.importorskip("DLStudio", exc_type=ImportError).DLStudio
+    _set_random_states(states)
+    return imported
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +169,7 @@ def smoke_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smoke_run(smoke_runs: Path) -> Run:
-    """The corrected one of ``smoke_runs``."""
-    from seghw.train.runs import load_runs
-
-    return load_runs("smoke", smoke_runs, recipe="corrected")[0]
+def smoke_run(smoke_runs: Path) -> Path:
+    """The folder of the corrected one of ``smoke_runs``."""
+    [folder] = (smoke_runs / "smoke").glob("*-corrected-*")
+    return folder

@@ -4,6 +4,7 @@
 wrong as soon as a kernel restarts.
 """
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -14,14 +15,12 @@ from seghw.io import atomic_write
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
+runpy.run_path(str(FOLDER / "conftest.py"))
 for path in map(Path, sys.argv[1:] or sorted(FOLDER.glob("*.ipynb"))):
     print(path.name, flush=True)
     notebook = nbformat.read(path, as_version=4)
-    options = {"record_timing": False, "timeout": 120}
+    options = {"record_timing": False, "timeout": 600}
     NotebookClient(notebook, resources={"metadata": {"path": FOLDER}}, **options).execute()
     notebook.metadata.pop("widgets", None)  # the state of widgets whose kernel is gone
-    for cell in notebook.cells:  # bars that a slow machine has shown; TQDM_DISABLE spares none here
-        outputs = cell.get("outputs", [])
-        outputs[:] = [o for o in outputs if "%|" not in o.get("data", {}).get("text/plain", "")]
     with atomic_write(path) as temporary:
         nbformat.write(notebook, temporary)

@@ -1,14 +1,19 @@
 """What a recipe feeds, asks for and reads back; what names a run."""
 
+import json
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seghw.config import (
     COCO3,
     CORRECTED,
+    LOSS_NAMES,
     REPORT,
     SHAPES5,
     TrainConfig,
@@ -22,47 +27,37 @@ from seghw.errors import BadInput
 
 def test_values_and_bands_are_dlstudios():
     assert [c.value for c in SHAPES5] == [50, 100, 150, 200, 250]
-    assert [c.band for c in SHAPES5] == [
-        (25, 85), (65, 135), (115, 185), (165, 230), (210, math.inf),
-    ]  # fmt: skip
-    assert [c.band for c in COCO3] == [(25, 85), (65, 135), (115, 185)]
+    bands = [(25, 85), (65, 135), (115, 185), (165, 230), (210, math.inf)]
+    assert [c.band for c in SHAPES5] == bands
+    assert [c.band for c in COCO3] == bands[:3]
     assert len({c.color for c in class_specs("abcdefg")}) == 7
 
 
-def test_inputs():
+def test_inputs_and_targets():
     images = np.array([0, 51, 255], np.uint8).reshape(1, 3, 1, 1)
     assert REPORT.inputs(images, "shapes5").ravel().tolist() == [0, 51, 255]
     for recipe, dataset in ((REPORT, "scenes3"), (CORRECTED, "shapes5"), (CORRECTED, "coco3")):
-        got = recipe.inputs(images, dataset).ravel().tolist()
-        assert got == pytest.approx([-1, -0.6, 1], abs=1e-6)
-
-
-def test_targets():
+        inputs = recipe.inputs(images, dataset).ravel().tolist()
+        assert inputs == pytest.approx([-1, -0.6, 1], abs=1e-6)
     masks = np.eye(5, dtype=bool)[None, :, None, :]  # class c at column c
     assert REPORT.targets(masks, SHAPES5).sum((0, 2, 3)).tolist() == [50, 100, 150, 200, 250]
     assert CORRECTED.targets(masks, SHAPES5).sum().item() == 5
 
 
-def test_bands_are_open_and_each_plane_has_its_own():
+def test_masks_are_read_back_from_outputs():
     edges = torch.tensor([25.0, 26, 84, 85, 70]).expand(1, 5, 1, 5)
-    found = REPORT.decode(edges, SHAPES5)[0, :, 0].int().tolist()
-    assert found[0] == [0, 1, 1, 0, 1]  # 25 < x < 85
-    assert found[1] == [0, 0, 1, 1, 1]  # 65 < x < 135: 70 and 84 lie in both
-    assert found[4] == [0, 0, 0, 0, 0]
-    assert REPORT.decode(torch.full((1, 5, 1, 1), 1e9), SHAPES5).ravel().tolist() == [False] * 4 + [
-        True
-    ]
-
-
-def test_threshold():
+    decoded = REPORT.decode(edges, SHAPES5)[0, :, 0].int().tolist()
+    assert decoded[0] == [0, 1, 1, 0, 1]  # 25 < x < 85
+    assert decoded[1] == [0, 0, 1, 1, 1]  # 65 < x < 135: 70 and 84 lie in both bands
+    assert REPORT.decode(torch.full((1, 5, 1, 1), 1e9), SHAPES5).sum() == 1  # the last is open
     output = torch.tensor([0.49, 0.5, 0.51]).reshape(1, 3, 1, 1)
     assert CORRECTED.decode(output, COCO3).ravel().tolist() == [False, False, True]
-
-
-@pytest.mark.parametrize("recipe", [REPORT, CORRECTED])
-def test_decoding_a_perfect_target_gives_the_mask(recipe):
+    # Of logits, those above 0 mean a probability above one half.
+    logits = TrainConfig("coco3", "corrected", "bce", 4e-3).settings
+    assert logits.decode(output - 0.5, COCO3).ravel().tolist() == [False, False, True]
     masks = np.random.default_rng(0).random((2, 5, 8, 8)) < 0.3
-    assert np.array_equal(recipe.decode(recipe.targets(masks, SHAPES5), SHAPES5).numpy(), masks)
+    for recipe in (REPORT, CORRECTED):
+        assert np.array_equal(recipe.decode(recipe.targets(masks, SHAPES5), SHAPES5), masks)
 
 
 def test_run_id_is_readable():
@@ -72,12 +67,34 @@ def test_run_id_is_readable():
     assert other.run_id == "scenes3-corrected-mse-lr3e-03-asppnone-epochs3-seed2"
 
 
-@pytest.mark.parametrize("rates", [None, (1, 2, 4)])
-def test_a_configuration_survives_json(rates):
-    import json
+configs = st.builds(
+    lambda loss, coefficient, **given: TrainConfig(
+        recipe="corrected",
+        loss=loss,
+        coefficient=coefficient if loss.endswith("_dice") else None,
+        **given,
+    ),
+    dataset=st.sampled_from(["shapes5", "coco3", "own+cat", "own+hot dog+cat"]),
+    loss=st.sampled_from(list(LOSS_NAMES)),
+    learning_rate=st.sampled_from([4e-3, 0.00401, 1e-30, 1 / 3]),
+    coefficient=st.sampled_from([0.0, 20.0, 0.1, 1 / 3]),
+    seed=st.integers(0, 2),
+    epochs=st.none() | st.integers(1, 2),
+    aspp_rates=st.none() | st.sampled_from([(2, 4, 6), (1,), (2, 46)]),
+    skip_connections=st.booleans(),
+    copy_across=st.booleans(),
+    head=st.none() | st.sampled_from(["report", "resize"]),
+    augment=st.booleans(),
+    network=st.sampled_from(["munet", "unet"]),
+    start=st.none() | st.sampled_from(["laptop/a", "laptop/b"]),
+)
 
-    config = TrainConfig("shapes5", "report", "mse", 1e-4, aspp_rates=rates)
-    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+@given(configs, configs)
+def test_a_configuration_survives_json_and_no_two_share_a_name(one, other):
+    assert {field.name for field in fields(one)} == one.to_dict().keys()
+    assert TrainConfig.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    assert (one.run_id == other.run_id) == (one == other)
 
 
 @pytest.mark.parametrize(
@@ -85,28 +102,38 @@ def test_a_configuration_survives_json(rates):
     [
         ({"dataset": "coco"}, "'coco' is not one of"),
         ({"recipe": "revised"}, "'revised'"),
-        ({"loss": "bce"}, "'bce'"),
+        ({"loss": "focal"}, "'focal'"),
+        ({"loss": "bce"}, "--recipe corrected"),
         ({"profile": "huge"}, "'huge'"),
+        ({"network": "vgg"}, "'vgg'"),
         ({"learning_rate": -1}, "-1"),
         ({"learning_rate": math.nan}, "nan"),
         ({"coefficient": 20}, "coefficient 20"),
         ({"loss": "mse_dice"}, "coefficient None"),
+        ({"loss": "mse_dice", "coefficient": math.inf}, "inf"),
         ({"epochs": 0}, "got 0"),
+        ({"seed": -1}, "got -1"),
+        *(
+            ({"dataset": name}, "is not one of")
+            for name in (
+                "own+",
+                "own+cat+cat",
+                "own+a/b",
+                "own+..\\b",
+                "own+a:b",
+                "own+a\nb",
+                "mine",
+            )
+        ),
     ],
 )
 def test_what_cannot_be_run_is_quoted(change, message):
-    fields = {"dataset": "shapes5", "recipe": "report", "loss": "mse", "learning_rate": 1e-4}
+    usual = {"dataset": "shapes5", "recipe": "report", "loss": "mse", "learning_rate": 1e-4}
     with pytest.raises(BadInput, match=message):
-        TrainConfig(**{**fields, **change})
+        TrainConfig(**{**usual, **change})
 
 
-@pytest.mark.parametrize("name", ["own+", "own+cat+cat", "own+a/b", "own+..\\b", "own+a:b", "mine"])
-def test_names_that_are_no_set_of_one_s_own(name):
-    with pytest.raises(BadInput, match="is not one of"):
-        TrainConfig(name, "corrected", "mse", 4e-3)
-
-
-def test_a_set_of_one_s_own_is_called_by_its_classes():
+def test_a_set_of_ones_own_is_called_by_its_classes():
     assert dataset_of(["pizza", "cat", "bus"]) == "coco3"
     assert dataset_of(["cat", "pizza"]) == "own+cat+pizza"
     assert [spec.name for spec in classes_of("own+hot dog")] == ["hot dog"]

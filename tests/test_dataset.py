@@ -1,84 +1,55 @@
-"""The container: what goes in comes out, splits do not overlap, damage is named."""
+"""The container: what goes in comes out; augmenting moves masks and images alike."""
 
-import tracemalloc
 from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from seghw.config import COCO3, SHAPES5
-from seghw.data.dataset import SegmentationSet, batches
+from seghw.data.dataset import SegmentationSet, augment, batches, tight_box
 from seghw.errors import BadInput
 
 
-def make(count: int = 6, size: int = 8) -> SegmentationSet:
+def make(count=6, size=8, classes=COCO3):
     """A set whose every image is filled with its own index."""
-    images = np.broadcast_to(
-        np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 3, size, size)
-    ).copy()
-    masks = np.zeros((count, 3, size, size), np.bool_)
-    masks[:, 1, 2:4, 3:6] = True
-    return SegmentationSet(images, masks, [[(1, 3, 2, 5, 3)]] * count, COCO3, "six fills")
+    images = np.repeat(np.arange(count, dtype=np.uint8), 3 * size * size)
+    masks = np.zeros((count, len(classes), size, size), np.bool_)
+    masks[:, -1, 2:4, 3:6] = True
+    boxes = [[(len(classes) - 1, 3, 2, 5, 3)]] * count
+    names = tuple(f"{i}.jpg" for i in range(count))
+    return SegmentationSet(images.reshape(-1, 3, size, size), masks, boxes, classes, "fills", names)
 
 
-def numbers(data: SegmentationSet) -> list[int]:
-    return data.images[:, 0, 0, 0].tolist()
-
-
-def test_save_and_load_give_the_same_set(tmp_path):
-    data = make()
+@pytest.mark.parametrize("classes", [COCO3, SHAPES5, COCO3[:1]])  # the last band of five is open
+def test_save_and_load_give_the_same_set(tmp_path, classes):
+    data = make(classes=classes)
     data.save(tmp_path / "set")
-    back = SegmentationSet.load(tmp_path / "set")
-    assert np.array_equal(back.images, data.images)
-    assert np.array_equal(back.masks, data.masks)
-    assert (back.boxes, back.classes, back.name) == (data.boxes, data.classes, data.name)
-    assert isinstance(back.images, np.memmap)
-
-
-def test_opening_a_set_reads_no_image(tmp_path):
-    """So a set larger than memory opens at once, and a slice of it is still on disk."""
-    make(200, size=128).save(tmp_path / "set")
-    tracemalloc.start()
-    try:
-        part = SegmentationSet.load(tmp_path / "set").subset(slice(50, 150))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert numbers(part) == list(range(50, 150))
-    assert peak < 0.05 * (200 * 6 * 128 * 128)
-
-
-def test_an_open_band_survives_the_disk(tmp_path):
-    empty = SegmentationSet(
-        np.zeros((1, 3, 8, 8), np.uint8), np.zeros((1, 5, 8, 8), np.bool_), [[]], SHAPES5
-    )
-    empty.save(tmp_path / "set")
-    assert SegmentationSet.load(tmp_path / "set").classes == SHAPES5
-
-
-def test_save_does_not_overwrite(tmp_path):
-    make().save(tmp_path / "set")
+    again = SegmentationSet.load(tmp_path / "set")
+    assert np.array_equal(again.images, data.images)
+    assert np.array_equal(again.masks, data.masks)
+    assert (again.boxes, again.classes) == (data.boxes, data.classes)
+    assert (again.name, again.names) == (data.name, data.names)
+    assert isinstance(again.images, np.memmap)  # a set larger than memory opens at once
+    part = again.subset(slice(1, 3))
+    assert np.shares_memory(part.images, again.images)
+    assert part.names == again.subset([1, 2]).names == ("1.jpg", "2.jpg")
     with pytest.raises(FileExistsError, match="already exists"):
         make(2).save(tmp_path / "set")
-    assert len(SegmentationSet.load(tmp_path / "set")) == 6
 
 
 @pytest.mark.parametrize("lost", ["images.npy", "masks.npy", "set.json"])
-def test_a_missing_part_is_named(tmp_path, lost):
+def test_a_missing_or_cut_part_is_named(tmp_path, lost):
     make().save(tmp_path / "set")
-    (tmp_path / "set" / lost).unlink()
-    with pytest.raises(BadInput, match=lost):
-        SegmentationSet.load(tmp_path / "set")
-
-
-def test_a_truncated_array_is_refused(tmp_path):
-    make().save(tmp_path / "set")
-    path = tmp_path / "set" / "images.npy"
+    path = tmp_path / "set" / lost
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(BadInput, match="damaged"):
+    with pytest.raises(BadInput, match=r"no intact set .*make it again"):
+        SegmentationSet.load(tmp_path / "set")
+    path.unlink()
+    with pytest.raises(BadInput, match=lost):
         SegmentationSet.load(tmp_path / "set")
 
 
@@ -89,6 +60,7 @@ def test_a_truncated_array_is_refused(tmp_path):
         (np.zeros((2, 1, 8, 8), np.uint8), np.zeros((2, 3, 8, 8), bool), "1, 8, 8"),
         (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 3, 8, 8)), "masks must be bool"),
         (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 5, 8, 8), bool), r"\(2, 5, 8, 8\)"),
+        (np.zeros((1, 3, 8, 8), np.uint8), np.zeros((1, 3, 8, 8), bool), "1 images .*got 2"),
     ],
 )
 def test_wrong_arrays_are_quoted(images, masks, message):
@@ -96,48 +68,46 @@ def test_wrong_arrays_are_quoted(images, masks, message):
         SegmentationSet(images, masks, [[], []], COCO3)
 
 
-@given(count=st.integers(1, 60), first=st.floats(0, 0.6), second=st.floats(0, 0.4))
-def test_a_split_is_a_partition(count, first, second):
-    data = make(count)
-    parts = [data.subset(part) for part in data.partition(first, second, seed=3)]
-    assert len(parts) == 3
-    assert sorted(n for part in parts for n in numbers(part)) == list(range(count))
-
-
-@given(
-    pixels=arrays(np.uint8, st.tuples(st.integers(1, 30), st.just(3), st.just(2), st.just(2))),
-    fraction=st.floats(0, 1),
-    seed=st.integers(0, 9),
-)
-def test_the_parts_of_a_split_hold_each_image_once_with_its_own_masks(pixels, fraction, seed):
-    """Proved on content: the bytes of image, masks and box, which the set cannot renumber."""
-    masks = pixels[:, :1] > np.array([50, 100, 150])[:, None, None]
-    boxes = [[(1, 0, 0, 1, int(image.sum()))] for image in pixels]
-
-    def contents(data):
-        rows = zip(data.images, data.masks, data.boxes, strict=True)
-        return Counter((image.tobytes(), mask.tobytes(), tuple(box)) for image, mask, box in rows)
-
-    data = SegmentationSet(pixels, masks, boxes, COCO3)
-    first, second = map(data.subset, data.partition(fraction, seed=seed))
-    assert contents(first) + contents(second) == contents(data)
-    if max(contents(data).values()) == 1:
-        assert not contents(first) & contents(second)
-
-
-def test_a_split_follows_its_seed():
-    data = make(40)
-    once, again, other = (data.partition(0.5, seed=s)[0].tolist() for s in (1, 1, 2))
-    assert sorted(once) == once == again != other
-
-
-def test_fractions_beyond_one_are_refused():
-    with pytest.raises(BadInput, match=r"0\.8"):
-        make().partition(0.8, 0.5)
-
-
 @given(count=st.integers(0, 50), size=st.integers(1, 9), seed=st.none() | st.integers(0, 9))
 def test_batches_cover_everything_once(count, size, seed):
-    found = list(batches(count, size, seed))
-    assert sorted(np.concatenate(found).tolist() if found else []) == list(range(count))
-    assert all(len(part) == size for part in found[:-1])
+    given_out = list(batches(count, size, seed))
+    assert sorted(np.concatenate([[], *given_out]).tolist()) == list(range(count))
+    assert all(len(part) == size for part in given_out[:-1])
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any))
+def test_a_tight_box_holds_the_mask_and_touches_it_on_every_side(mask):
+    x0, y0, x1, y1 = tight_box(mask)
+    inside = mask[y0 : y1 + 1, x0 : x1 + 1]
+    assert inside.sum() == mask.sum()
+    assert all(side.any() for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
+
+
+def test_augmented_images_and_masks_move_together_and_by_the_seed_alone():
+    """The image is its own mask, so that it can be read back from the moved pixels."""
+    rng = np.random.default_rng(0)
+    masks = np.zeros((40, 2, 64, 64), bool)
+    for mask in masks:
+        x, y = rng.integers(8, 40, 2)
+        mask[0, y : y + 16, x : x + 12] = True
+        mask[1] = ~mask[0]
+    images = np.repeat(np.uint8(200) * masks[:, :1], 3, axis=1)
+    images.setflags(write=False)  # as a loaded set is
+    state = torch.get_rng_state()
+    moved, moved_masks = augment(images, masks, seed=(3, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (moved.dtype, moved.shape) == (np.uint8, images.shape)
+    assert (moved_masks.dtype, moved_masks.shape) == (np.bool_, masks.shape)
+    assert not (moved_masks[:, 0] & moved_masks[:, 1]).any()
+    bright = moved.max(axis=1) > 0.5 * moved.max(axis=(1, 2, 3))[:, None, None]
+    differ = (bright != moved_masks[:, 0]).sum(axis=(1, 2))
+    assert differ.max() <= 0.1 * moved_masks[:, 0].sum(axis=(1, 2)).mean()
+    areas = moved_masks[:, 0].sum(axis=(1, 2)) / (12 * 16)
+    assert 0.5 < areas.min() < 0.75  # a scale of 0.75 is 0.56 of the area
+    assert 1.3 < areas.max() < 1.65
+    assert len({image[image > 0].max() for image in moved}) > 10  # brightness varies
+    again = augment(images, masks, seed=(3, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(again, (moved, moved_masks), strict=True))
+    assert not np.array_equal(augment(images, masks, seed=(3, 2))[1], moved_masks)
+    flipped = Counter(bool(mask[0, :, :32].sum() > mask[0, :, 32:].sum()) for mask in moved_masks)
+    assert min(flipped.values()) > 5

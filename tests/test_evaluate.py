@@ -1,6 +1,4 @@
-"""From a network to masks, scores and a table."""
-
-import csv
+"""From a network to masks, counts and scores; on how many threads."""
 
 import numpy as np
 import pytest
@@ -9,117 +7,95 @@ import torch
 from seghw import metrics
 from seghw.config import CORRECTED, REPORT, SHAPES5, TrainConfig
 from seghw.data import shapes
-from seghw.evaluate import outputs, predict
-from seghw.results import evaluate_run
-from seghw.threads import available_cores, threads_for
+from seghw.devices import available_cores, threads_for
+from seghw.evaluate import Evaluation, count_tables, outputs, predict
 from seghw.train import build_network
 
-
-@pytest.fixture(scope="module")
-def data():
-    return shapes.generate(10, seed=5)
+DATA = shapes.generate(10, seed=5)
 
 
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    return build_network(TrainConfig("shapes5", "corrected", "mse", 1e-3, profile="smoke"))
-
-
-def test_batches_do_not_matter(network, data):
-    whole, parts = (
-        torch.cat(list(outputs(network, data.images, CORRECTED, "shapes5", size)))
+def test_batches_do_not_matter_and_the_network_is_left_as_it_came():
+    network = build_network(TrainConfig("shapes5", "corrected", "mse", 1e-3, profile="smoke"))
+    before = {name: value.clone() for name, value in network.train().state_dict().items()}
+    at_once, in_parts = (
+        torch.cat(list(outputs(network, DATA.images, CORRECTED, "shapes5", size)))
         for size in (10, 3)
     )
-    assert torch.allclose(whole, parts, atol=1e-5)
-
-
-def test_the_network_is_left_as_it_came(network, data):
-    network.train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    predict(network, data.images, CORRECTED, "shapes5")
+    assert torch.allclose(at_once, in_parts, atol=1e-5)
     assert network.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
 class Oracle(torch.nn.Module):
-    """A network that answers with a fixed target."""
+    """A network that answers with a fixed target, and notes on how many threads."""
 
     def __init__(self, target: torch.Tensor) -> None:
         super().__init__()
-        self.target = torch.nn.Parameter(target)
+        self.target, self.threads = torch.nn.Parameter(target), []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.threads.append(torch.get_num_threads())
         return self.target[: len(x)]
 
 
 @pytest.mark.parametrize("recipe", [REPORT, CORRECTED])
-def test_a_perfect_network_scores_one(recipe, data):
-    oracle = Oracle(recipe.targets(data.masks, SHAPES5))
-    masks = predict(oracle, data.images, recipe, "shapes5")
-    assert masks.dtype == np.bool_
-    assert np.array_equal(masks, data.masks)
+def test_a_perfect_network_scores_one_and_every_fourth_pixel_a_quarter(recipe):
+    oracle = Oracle(recipe.targets(DATA.masks, SHAPES5))
+    masks = predict(oracle, DATA.images, recipe, "shapes5")
+    assert np.array_equal(masks, DATA.masks)
+    assert Evaluation(None, DATA, masks).iou == 1
+    # The report's ceiling, from the decoding's side: right everywhere that can be predicted.
+    quarter = np.zeros_like(masks)
+    quarter[:, :, ::2, ::2] = masks[:, :, ::2, ::2]
+    assert Evaluation(None, DATA, quarter).iou == pytest.approx(0.25, abs=0.02)
 
 
-def test_every_fourth_pixel_of_the_truth_scores_a_quarter(data):
-    """The report's ceiling, from the decoding's side: right everywhere that can be painted."""
-    paintable = np.zeros_like(data.masks)
-    paintable[:, :, ::2, ::2] = data.masks[:, :, ::2, ::2]
-    found = metrics.iou(metrics.count(paintable, data.masks))
-    assert found == pytest.approx(0.25, abs=0.02)
+def test_scores_of_an_evaluation_by_hand():
+    masks = DATA.masks.copy()
+    masks[0], masks[1, 0] = False, True
+    evaluation = Evaluation(None, DATA, masks)
+    assert evaluation.image_iou[0] == 0
+    # A class that the second image may lack is predicted all over it; the others are right.
+    share = DATA.masks[1, 0].mean()
+    present = DATA.masks[1, 1:].any((1, 2)).sum()
+    assert evaluation.image_iou[1] == pytest.approx((share + present) / (1 + present))
+    assert evaluation.image_iou[2:].tolist() == [1] * 8
+    assert evaluation.table().mean_iou.tolist() == evaluation.image_iou.tolist()
+    assert evaluation.table().true_disk[3] == DATA.masks[3, 2].sum()
 
 
-def test_the_table_has_a_row_an_image(smoke_run, data, tmp_path):
-    found = evaluate_run(smoke_run, data)
-    found.write_table(tmp_path / "images.csv")
-    with (tmp_path / "images.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["image"]) for row in rows] == list(range(10))
-    assert int(rows[3]["true_disk"]) == data.masks[3, 2].sum()
-    for row, score in zip(rows, found.image_iou, strict=True):
-        assert row["mean_iou"] == ("" if np.isnan(score) else f"{score:.4f}")
+@pytest.mark.parametrize("recipe", ["report", "corrected"])
+def test_counts_on_disk_are_those_of_the_metrics(recipe):
+    masks = np.random.default_rng(0).random(DATA.masks.shape) < 0.5
+    tables = count_tables(masks, DATA, TrainConfig("shapes5", recipe, "mse", 1e-3))
+    assert np.array_equal(tables["pixels"], metrics.count(masks, DATA.masks))
+    assert np.array_equal(tables["boundary"], metrics.count_boundary(masks, DATA.masks, 2))
+    step = 2 if recipe == "report" else 1
+    predicted, true = masks[:, :, ::step, ::step], DATA.masks[:, :, ::step, ::step]
+    assert ("predictable_pixels" in tables) == (step == 2)
+    if step == 2:
+        assert np.array_equal(tables["predictable_pixels"], metrics.count(predicted, true))
+    # Every true pixel that can be predicted lies inside or at the edge.
+    parts = tables["inside"].astype(int) + tables["edge"]
+    assert np.array_equal(parts[..., 0], metrics.pixels(true))
+    assert np.array_equal(parts[..., 1], metrics.pixels(true & predicted))
 
 
-class Watched(torch.nn.Module):
-    """Notes on how many threads it computes."""
-
-    def __init__(self, parameters: int) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(parameters))
-        self.seen = []
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.seen.append(torch.get_num_threads())
-        return x
-
-
-@pytest.mark.parametrize(
-    ("parameters", "users", "expected"), [(10, None, 1), (10, "3", 3), (1_000_000, None, 3)]
-)
-def test_a_small_network_computes_on_one_thread(parameters, users, expected, data, monkeypatch):
+@pytest.mark.parametrize("users", [None, "3"])
+def test_small_networks_compute_on_one_thread_and_watched_ones_on_all(users, monkeypatch):
+    """Unless the user has decided; afterwards it is as before."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if users:
         monkeypatch.setenv("OMP_NUM_THREADS", users)
-    model, before = Watched(parameters), torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        list(outputs(model, data.images[:2], CORRECTED, "shapes5"))
-        assert model.seen == [expected]
+        small, large = Oracle(torch.zeros(10)), Oracle(torch.zeros(1_000_000))
+        for network in (small, large):
+            list(outputs(network, DATA.images[:2], CORRECTED, "shapes5"))
+        with threads_for(small, every_core=True):
+            small(DATA.images)
+        assert small.threads == ([3, 3] if users else [1, available_cores()])
+        assert large.threads == [3]
         assert torch.get_num_threads() == 3
     finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize(("users", "expected"), [(None, available_cores()), ("3", 3)])
-def test_who_watches_gets_every_core_unless_the_user_has_decided(users, expected, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if users:
-        monkeypatch.setenv("OMP_NUM_THREADS", users)
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        with threads_for(torch.nn.Linear(2, 2), every_core=True):
-            assert torch.get_num_threads() == expected
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(1)

@@ -1,23 +1,24 @@
-import inspect
+"""Losses by hand, against Listing 3, SciPy, torch and finite differences, and their laws."""
+
 import math
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+import torch.nn.functional as F
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import dice as scipy_dice
-from torch.nn.functional import mse_loss
 
 from seghw.config import LOSS_NAMES
 from seghw.errors import BadInput
-from seghw.losses import combined_loss, dice_loss, gradient_balance, report_dice_loss
+from seghw.losses import combined_loss, dice_loss, gradient_balance, mse_loss, report_dice_loss
 
-DICE_LOSS_NAMES = pytest.mark.parametrize("loss", [report_dice_loss, dice_loss])
+BOTH = pytest.mark.parametrize("loss", [report_dice_loss, dice_loss])
 
 
-def plane(*rows):
+def channel(*rows):
     """One image with one class."""
     return torch.tensor([[rows]], dtype=torch.float)
 
@@ -26,48 +27,66 @@ def noise(*shape, seed=0, dtype=torch.float):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+def mask(*shape, seed=1):
+    return (noise(*shape, seed=seed) > 0.6).float()
+
+
 def gradient(loss, pred, target, **options):
     pred = pred.detach().clone().requires_grad_(True)
     return torch.autograd.grad(loss(pred, target, **options), pred)[0]
 
 
-TARGET = plane([1, 1], [0, 0])
+TARGET = channel([1, 1], [0, 0])
 
 
-# By hand: a prediction against TARGET, with ab, aa and bb beside it.
 @pytest.mark.parametrize(
-    ("pred", "ab", "aa", "bb"),
+    ("pred", "ab", "aa"),
     [
-        (plane([1, 1], [0, 0]), 2, 2, 2),  # perfect
-        (plane([1, 0], [0, 0]), 1, 1, 2),  # one pixel missed
-        (plane([1, 1], [1, 0]), 2, 3, 2),  # one pixel too many
-        (plane([0, 0], [1, 1]), 0, 2, 2),  # all wrong
-        (plane([0, 0], [0, 0]), 0, 0, 2),  # nothing
-        (plane([0.5, 0.5], [0, 0]), 1, 0.5, 2),  # half as strong
-        (plane([2, 2], [0, 0]), 4, 8, 2),  # twice as strong
-        (plane([-1, -1], [0, 0]), -2, 2, 2),  # the wrong sign
+        (channel([1, 1], [0, 0]), 2, 2),  # perfect
+        (channel([1, 0], [0, 0]), 1, 1),  # one pixel missed
+        (channel([1, 1], [1, 0]), 2, 3),  # one pixel too many
+        (channel([0, 0], [1, 1]), 0, 2),  # all wrong
+        (channel([0, 0], [0, 0]), 0, 0),  # nothing
+        (channel([2, 2], [0, 0]), 4, 8),  # twice as strong
+        (channel([-1, -1], [0, 0]), -2, 2),  # the wrong sign
     ],
 )
-def test_by_hand(pred, ab, aa, bb):
-    assert report_dice_loss(pred, TARGET).item() == pytest.approx(1 - ab / (aa + bb), abs=1e-6)
-    assert dice_loss(pred, TARGET).item() == pytest.approx(1 - 2 * ab / (aa + bb), abs=1e-6)
+def test_dice_by_hand(pred, ab, aa):
+    assert report_dice_loss(pred, TARGET).item() == pytest.approx(1 - ab / (aa + 2), abs=1e-6)
+    assert dice_loss(pred, TARGET).item() == pytest.approx(1 - 2 * ab / (aa + 2), abs=1e-6)
 
 
 def test_the_report_sums_and_the_standard_averages():
-    pred = torch.cat([plane([1, 1], [0, 0]), plane([1, 0], [0, 0])], dim=1)
+    pred = torch.cat([channel([1, 1], [0, 0]), channel([1, 0], [0, 0])], dim=1)
     pred, target = pred.repeat(3, 1, 1, 1), TARGET.repeat(3, 2, 1, 1)
     assert report_dice_loss(pred, target).item() == pytest.approx(3 * (1 / 2 + 2 / 3))
     assert dice_loss(pred, target).item() == pytest.approx((0 + 1 / 3) / 2, abs=1e-6)
 
 
-@pytest.mark.parametrize("value", [1, 50, 250])
-def test_a_perfect_prediction_scores_half_a_channel_in_the_report(value):
-    target = (noise(4, 5, 8, 8) > 0.5) * float(value)
-    assert report_dice_loss(target, target).item() == pytest.approx(20 * 0.5)
-    assert dice_loss(target, target).item() == pytest.approx(0, abs=1e-6)
+def listing_3(preds, ground_truth):
+    """The listing's formula in plain loops, an image and a class at a time."""
+    total = 0
+    for image, truth in zip(preds, ground_truth, strict=True):
+        for pred, target in zip(image, truth, strict=True):
+            overlap = (pred * target).sum()
+            total = total + 1 - overlap / ((pred**2).sum() + (target**2).sum() + 1e-6)
+    return total
 
 
-# A class that is absent from an image
+@pytest.mark.parametrize("scale", [1, 250])
+def test_report_dice_loss_is_listing_3_in_value_and_gradient(scale):
+    pred, target = (noise(4, 5, 16, 16) * 2 - 0.5) * scale, mask(4, 5, 16, 16) * scale
+    target[0, 1] = 0
+    torch.testing.assert_close(report_dice_loss(pred, target), listing_3(pred, target))
+    expected = gradient(listing_3, pred, target)
+    torch.testing.assert_close(gradient(report_dice_loss, pred, target), expected)
+
+
+def test_dice_loss_of_hard_masks_is_scipys():
+    pred, target = mask(6, 4, 16, 16), mask(6, 4, 16, 16, seed=2)
+    pairs = zip(pred.flatten(0, 1), target.flatten(0, 1), strict=True)
+    expected = np.mean([scipy_dice(a.flatten().bool(), b.flatten().bool()) for a, b in pairs])
+    assert dice_loss(pred, target).item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -75,260 +94,152 @@ def test_a_perfect_prediction_scores_half_a_channel_in_the_report(value):
 )
 def test_false_positives_of_an_absent_class_are_free(loss, options):
     pred, nothing = noise(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
-    assert loss(pred, nothing, **options).item() == 1
-    assert loss(100 * pred, nothing, **options).item() == 1
+    assert loss(pred, nothing, **options).item() == loss(100 * pred, nothing, **options).item() == 1
     assert not gradient(loss, pred, nothing, **options).any()
-
-
-def test_an_absent_class_costs_the_report_exactly_one():
-    pred, target = noise(2, 3, 8, 8), (noise(2, 3, 8, 8, seed=1) > 0.5).float()
-    present = report_dice_loss(pred[:, :2], target[:, :2])
-    target[:, 2] = 0
-    assert report_dice_loss(pred, target).item() == pytest.approx(present.item() + 2)
 
 
 @pytest.mark.parametrize(("pixels", "score"), [(0, 0), (1, 1 / 2), (3, 3 / 4), (100, 100 / 101)])
 def test_dice_loss_of_an_absent_class_grows_with_its_false_positives(pixels, score):
     pred, nothing = torch.zeros(1, 1, 10, 10), torch.zeros(1, 1, 10, 10)
     pred.view(-1)[:pixels] = 1
-    one_pixel = {"absent_area": 0.01}
-    assert dice_loss(pred, nothing, **one_pixel).item() == pytest.approx(score, abs=1e-6)
-    pull = gradient(dice_loss, pred, nothing, **one_pixel).view(-1)
+    assert dice_loss(pred, nothing, absent_area=0.01).item() == pytest.approx(score, abs=1e-6)
+    pull = gradient(dice_loss, pred, nothing, absent_area=0.01).view(-1)
     assert (pull[:pixels] > 0).all()
     assert not pull[pixels:].any()
-
-
-def test_by_default_too_a_false_positive_of_the_absent_area_scores_one_half():
-    share = inspect.signature(dice_loss).parameters["absent_area"].default
-    pred, nothing = torch.zeros(1, 1, 10, 20), torch.zeros(1, 1, 10, 20)
-    pred.view(-1)[: round(share * 200)] = 1
-    assert dice_loss(pred, nothing).item() == pytest.approx(0.5, abs=1e-2)
-    assert gradient(dice_loss, pred, nothing).any()
-
-
-def test_absent_area_leaves_present_classes_alone():
-    pred, target = noise(2, 3, 8, 8), (noise(2, 3, 8, 8, seed=1) > 0.5).float()
-    assert dice_loss(pred, target) == dice_loss(pred, target, absent_area=0.5)
-
-
-# Listing 3
-
-
-def listing_3(preds, ground_truth):
-    """The listing's formula in plain loops, an image and a class at a time."""
-    total = 0
-    for image, truth in zip(preds, ground_truth, strict=True):
-        for pred, mask in zip(image, truth, strict=True):
-            overlap = (pred * mask).sum()
-            total = total + 1 - overlap / ((pred**2).sum() + (mask**2).sum() + 1e-6)
-    return total
-
-
-@pytest.mark.parametrize("scale", [1, 250])
-def test_report_dice_loss_is_listing_3_in_value_and_gradient(scale):
-    pred = noise(4, 5, 16, 16) * 2 * scale - scale / 2
-    target = (noise(4, 5, 16, 16, seed=1) > 0.8).float() * scale
-    target[0, 1] = 0
-    torch.testing.assert_close(report_dice_loss(pred, target), listing_3(pred, target))
-    torch.testing.assert_close(
-        gradient(report_dice_loss, pred, target), gradient(listing_3, pred, target)
-    )
-
-
-@DICE_LOSS_NAMES
-@pytest.mark.parametrize("requires_grad", [True, False])
-def test_inputs_are_left_as_they_are(loss, requires_grad):
-    pred, target = noise(1, 2, 4, 4), noise(1, 2, 4, 4).requires_grad_(requires_grad)
-    before = target.detach().clone()
-    loss(pred, target)
-    assert (pred.requires_grad, target.requires_grad) == (False, requires_grad)
-    assert torch.equal(target.detach(), before)
-
-
-# Laws
-
-
-shapes = st.tuples(*(st.integers(1, 4) for _ in range(4)))
-shares = st.floats(0, 1, width=32, allow_subnormal=False)
+    # A class that is present is scored alike whatever the area.
+    assert dice_loss(pred, nothing + 1) == dice_loss(pred, nothing + 1, absent_area=0.01)
 
 
 @st.composite
-def pairs(draw, values=shares):
+def pairs(draw):
     """Predictions and masks of one shape."""
-    shape = draw(shapes)
-    pred = draw(arrays(np.float32, shape, elements=values))
-    target = draw(arrays(np.bool_, shape)).astype(np.float32)
-    return torch.from_numpy(pred), torch.from_numpy(target)
+    shape = draw(st.tuples(*(st.integers(1, 4) for _ in range(4))))
+    elements = st.floats(0, 1, width=32, allow_subnormal=False)
+    pred, target = draw(arrays(np.float32, shape, elements=elements)), draw(arrays(bool, shape))
+    return torch.from_numpy(pred), torch.from_numpy(target).float()
 
 
-@settings(deadline=None)
-@given(pairs(), st.floats(0, 1))
-def test_dice_loss_stays_between_0_and_1(pair, absent_area):
-    assert -1e-6 <= dice_loss(*pair, absent_area=absent_area).item() <= 1 + 1e-6
-
-
-@settings(deadline=None)
-@given(pairs(st.floats(0, 300, width=16)), st.sampled_from([1, 50, 250]))
-def test_the_reports_dice_stays_between_half_a_channel_and_one(pair, value):
+@given(pairs(), st.floats(0, 1), st.sampled_from([1, 50, 250]))
+def test_bounds(pair, absent_area, value):
     pred, target = pair
-    channels = pred.shape[0] * pred.shape[1]
-    loss = report_dice_loss(pred, value * target).item()
-    assert channels / 2 - 1e-5 <= loss <= channels + 1e-5
+    channels = len(pred.flatten(0, 1))
+    assert -1e-6 <= dice_loss(pred, target, absent_area=absent_area).item() <= 1 + 1e-6
+    report = report_dice_loss(300 * pred, value * target).item()
+    assert channels / 2 - 1e-5 <= report <= channels + 1e-5
+    assert dice_loss(target, target).item() == pytest.approx(0, abs=2e-4)  # epsilon of one pixel
 
 
-@settings(deadline=None)
-@given(pairs())
-def test_a_mask_against_itself_costs_nothing(pair):
-    _, mask = pair
-    assert dice_loss(mask, mask).item() == pytest.approx(0, abs=2e-4)  # epsilon of one pixel
+# Number formats
 
 
-@settings(deadline=None)
-@given(pairs(), st.randoms(use_true_random=False))
-def test_the_order_of_images_does_not_matter(pair, random):
-    order = list(range(len(pair[0])))
-    random.shuffle(order)
-    shuffled = [part[order] for part in pair]
-    for loss in (report_dice_loss, dice_loss):
-        assert loss(*shuffled).item() == pytest.approx(loss(*pair).item(), rel=1e-5, abs=1e-6)
-
-
-# Number formats, sizes and magnitudes
-
-
-@DICE_LOSS_NAMES
+@BOTH
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("scale", [1, 250, 1e4])
-@pytest.mark.parametrize("side", [1, 64])
-@pytest.mark.parametrize("mask", [0, 1])
-def test_empty_and_full_masks_in_any_format(loss, dtype, scale, side, mask):
-    pred = (noise(2, 3, side, side) * scale).to(dtype)
-    target = torch.full((2, 3, side, side), mask * scale, dtype=dtype)
+@pytest.mark.parametrize("scale", [1, 1e4])
+@pytest.mark.parametrize("filled", [0, 1])
+def test_empty_and_full_masks_in_any_format(loss, dtype, scale, filled):
+    pred = (noise(2, 3, 64, 64) * scale).to(dtype)
+    target = torch.full((2, 3, 64, 64), filled * scale, dtype=dtype)
     expected = loss(pred.double(), target.double())
     assert loss(pred, target).item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-6)
-    pull = gradient(loss, pred, target)
+    pull, wide = gradient(loss, pred, target), gradient(loss, pred.double(), target.double())
     assert pull.dtype == dtype
-    wide = gradient(loss, pred.double(), target.double())
-    rtol = 1e-2 if dtype == torch.bfloat16 else 1e-3
-    torch.testing.assert_close(pull.double(), wide, rtol=rtol, atol=rtol * wide.abs().max().item())
+    torch.testing.assert_close(pull.double(), wide, rtol=1e-2, atol=1e-2 * wide.abs().max().item())
 
 
-@DICE_LOSS_NAMES
-def test_autocast_does_not_coarsen_the_sums(loss):
-    pred, target = noise(2, 3, 64, 64), (noise(2, 3, 64, 64, seed=1) > 0.5).float()
+@given(st.sampled_from([torch.float16, torch.bfloat16]), st.floats(1, 255), st.integers(0, 9))
+def test_half_precision_of_images_is_safe(dtype, scale, seed):
+    """Squares of 0..255 are more than half precision holds; the sums are not made in it."""
+    pred = (noise(2, 3, 8, 8, seed=seed) * scale).to(dtype)
+    target = (mask(2, 3, 8, 8, seed=seed + 1) * scale).to(dtype)
+    for loss in (mse_loss, report_dice_loss, dice_loss):
+        expected = loss(pred.double(), target.double()).item()
+        assert loss(pred, target).item() == pytest.approx(expected, rel=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
-        value = loss(pred, target)
-    assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(loss(pred, target).item(), rel=1e-6)
+        assert dice_loss(pred, target).dtype == torch.float32
 
 
-@DICE_LOSS_NAMES
+@BOTH
+@given(
+    made_in_inference=st.tuples(st.booleans(), st.booleans()), name=st.sampled_from([*LOSS_NAMES])
+)
+def test_inference_tensors_and_tensors_without_gradient(loss, made_in_inference, name):
+    tensors = []
+    for make, inference in zip((noise, mask), made_in_inference, strict=True):
+        with torch.inference_mode(inference):
+            tensors.append(make(2, 3, 8, 8))
+    expected = gradient_balance(noise(2, 3, 8, 8), mask(2, 3, 8, 8), loss)
+    assert gradient_balance(*tensors, loss) == pytest.approx(expected)
+    with torch.inference_mode():
+        assert gradient_balance(*tensors, loss) == pytest.approx(expected)
+    weight = torch.ones(1, requires_grad=True)
+    if not made_in_inference[0]:  # what is trained on may still have an inference target
+        combined_loss(tensors[0] * weight, tensors[1], loss=name, dice=loss).total.backward()
+        assert weight.grad.isfinite().all()
+    total = combined_loss(*tensors, loss=name, dice=loss).total
+    assert total.isfinite()
+    assert not total.requires_grad
+
+
+@BOTH
 def test_gradients_agree_with_finite_differences(loss):
     pred = noise(2, 2, 3, 3, dtype=torch.double).requires_grad_(True)
-    target = (noise(2, 2, 3, 3, seed=1, dtype=torch.double) > 0.5).double()
+    target = mask(2, 2, 3, 3).double()
     target[0, 0] = 0
     assert torch.autograd.gradcheck(lambda pred: loss(pred, target), pred)
 
 
-@DICE_LOSS_NAMES
-@pytest.mark.parametrize("shape", [(2, 3, 8, 4), (2, 1, 8, 8), (3, 8, 8)])
-def test_other_shapes_are_quoted(loss, shape):
-    with pytest.raises(BadInput) as caught:
-        loss(torch.zeros(2, 3, 8, 8), torch.zeros(shape))
-    assert str(shape) in str(caught.value)
-    with pytest.raises(BadInput):
-        loss(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))
-
-
-# Independent references, where the definitions meet
-
-
-def hard_masks(seed=0):
-    pred = noise(6, 4, 16, 16, seed=seed) > 0.6
-    target = noise(6, 4, 16, 16, seed=seed + 1) > 0.7
-    return pred, target
-
-
-def test_dice_loss_of_hard_masks_is_scipys():
-    pred, target = hard_masks()
-    expected = np.mean(
-        [
-            scipy_dice(a.flatten().numpy(), b.flatten().numpy())
-            for a, b in zip(pred.flatten(0, 1), target.flatten(0, 1), strict=True)
-        ]
-    )
-    assert dice_loss(pred.float(), target.float()).item() == pytest.approx(expected, abs=1e-6)
-
-
-def test_dice_loss_of_hard_masks_is_torchmetrics():
-    segmentation = pytest.importorskip("torchmetrics.functional.segmentation")
-    pred, target = hard_masks(seed=2)
-    scores = segmentation.dice_score(pred, target, num_classes=4, average="macro")
-    expected = 1 - scores.mean().item()
-    assert dice_loss(pred.float(), target.float()).item() == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize("loss", [mse_loss, report_dice_loss, dice_loss, combined_loss])
+@pytest.mark.parametrize(
+    ("pred", "target", "quoted"),
+    [
+        (torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 4), r"\(2, 3, 8, 4\)"),
+        (torch.zeros(3, 8, 8), torch.zeros(3, 8, 8), r"\(3, 8, 8\)"),
+        (
+            torch.zeros(1, 1, 8, 8),
+            torch.zeros(1, 1, 8, 8, dtype=torch.bool),
+            "target .* torch.bool",
+        ),
+        (np.zeros((1, 1, 8, 8)), torch.zeros(1, 1, 8, 8), "pred .* float64"),
+    ],
+)
+def test_other_tensors_are_quoted(loss, pred, target, quoted):
+    with pytest.raises(BadInput, match=quoted):
+        loss(pred, target)
 
 
 # Both terms together
 
 
-def test_terms_add_up_by_hand():
-    pred, target = plane([1, 0], [0, 0]), TARGET
-    terms = combined_loss(pred, target, coefficient=60, dice=report_dice_loss)
-    assert terms.mse.item() == 0.25
-    assert terms.dice.item() == pytest.approx(2 / 3)
-    assert terms.total.item() == pytest.approx(0.25 + 60 * 2 / 3)
-
-
 @pytest.mark.parametrize("loss", LOSS_NAMES)
-def test_only_the_terms_in_the_total_have_a_gradient(loss):
-    pred = noise(2, 2, 4, 4).requires_grad_(True)
-    target = (noise(2, 2, 4, 4, seed=1) > 0.5).float()
-    terms = combined_loss(pred, target, loss=loss, coefficient=3)
-    assert terms.mse.requires_grad == ("mse" in loss)
-    assert terms.dice.requires_grad == ("dice" in loss)
-    weights = {"mse": (1, 0), "dice": (0, 1), "mse_dice": (1, 3)}[loss]
-    expected = weights[0] * terms.mse + weights[1] * terms.dice
-    assert terms.total.item() == pytest.approx(expected.item())
-    terms.total.backward()
-    pulls = (gradient(term, pred, target) for term in (mse_loss, dice_loss))
-    expected = sum(weight * pull for weight, pull in zip(weights, pulls, strict=True))
-    torch.testing.assert_close(pred.grad, expected)
-
-
-def test_no_graph_is_built_where_none_is_wanted():
-    pred = noise(1, 1, 2, 2).requires_grad_(True)
-    with torch.no_grad():
-        assert not combined_loss(pred, TARGET).total.requires_grad
+def test_a_total_is_made_of_its_terms(loss):
+    pred, target = (noise(2, 2, 4, 4) * 8 - 4).requires_grad_(True), mask(2, 2, 4, 4)
+    terms = combined_loss(pred, target, loss=loss, coefficient=3, dice=dice_loss)
+    shown = pred.sigmoid() if loss.startswith("bce") else pred
+    parts = {
+        "mse": F.mse_loss(shown, target),
+        "dice": dice_loss(shown, target),
+        "bce": F.binary_cross_entropy(pred.sigmoid(), target),
+    }
+    expected = sum(parts[name] for name in loss.split("_", 1)[:1])
+    if loss.endswith("_dice"):
+        expected = expected + 3 * parts["dice"]
+    torch.testing.assert_close(terms.total, expected)
+    torch.testing.assert_close((terms.mse, terms.dice), (parts["mse"], parts["dice"]))
+    pull = torch.autograd.grad(terms.total, pred)[0]
+    torch.testing.assert_close(pull, torch.autograd.grad(expected, pred)[0])
 
 
 def test_an_unknown_loss_is_quoted():
-    with pytest.raises(BadInput, match=r"'mse_dice'\), got 'bce'"):
-        combined_loss(TARGET, TARGET, loss="bce")
+    with pytest.raises(BadInput, match="got 'focal'"):
+        combined_loss(TARGET, TARGET, loss="focal")
 
 
-@pytest.mark.parametrize("dice", [report_dice_loss, dice_loss])
-def test_gradient_balance_by_hand(dice):
+@BOTH
+def test_gradient_balance_by_hand(loss):
     # One pixel, prediction p and target t: MSE' = 2 (p - t) and, with d = p * p + t * t,
     # (1 - p t / d)' = -t (t * t - p * p) / (d * d); the standard Dice has twice that.
     p, t = 3.0, 4.0
-    balance = gradient_balance(plane([p]), plane([t]), dice)
-    expected = t * (t * t - p * p) / (p * p + t * t) ** 2 * (2 if dice is dice_loss else 1)
-    assert balance.mse == pytest.approx(2)
-    assert balance.dice == pytest.approx(expected, rel=1e-5)
-    assert balance.ratio == pytest.approx(2 / expected, rel=1e-5)
-
-
-def test_gradient_balance_is_what_autograd_says():
-    pred, target = noise(2, 3, 8, 8), (noise(2, 3, 8, 8, seed=1) > 0.5) * 50.0
-    balance = gradient_balance(pred, target)
-    mse = (2 * (pred - target) / pred.numel()).norm().item()
-    dice = gradient(listing_3, pred, target).norm().item()
-    assert balance == pytest.approx((mse, dice, mse / dice), rel=1e-4)
-
-
-def test_gradient_balance_without_a_dice_gradient():
-    pred = noise(1, 1, 4, 4).requires_grad_(True)
-    with torch.no_grad():
-        balance = gradient_balance(pred, torch.zeros(1, 1, 4, 4))
-    assert (balance.dice, balance.ratio) == (0, math.inf)
-    assert pred.grad is None
+    expected = t * (t * t - p * p) / (p * p + t * t) ** 2 * (2 if loss is dice_loss else 1)
+    balance = gradient_balance(channel([p]), channel([t]), loss)
+    assert balance == pytest.approx((2, expected, 2 / expected), rel=1e-5)
+    assert gradient_balance(channel([p]), channel([0]), report_dice_loss)[1:] == (0, math.inf)

@@ -76,21 +76,38 @@ def test_it_is_small_and_names_no_folder_of_its_author(path):
     assert not found, found
 
 
+def run_in_kernel(startup: Path, *cells: str) -> tuple[list[str], list[str]]:
+    """What cells print or show in a kernel with that startup file, and their errors."""
+    environment = {**os.environ, "PYTHONSTARTUP": str(startup)}
+    manager, client = start_new_kernel(kernel_name="python3", env=environment)
+    shown = []
+    try:
+        for cell in cells:
+            client.execute_interactive(cell, output_hook=shown.append, timeout=300)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+    contents = [message["content"] for message in shown]
+    texts = [c.get("text") or c["data"]["text/plain"] for c in contents if {"text", "data"} & {*c}]
+    return texts, [content["evalue"] for content in contents if "evalue" in content]
+
+
 def test_make_lab_s_kernels_say_what_to_run_before_the_first_cell_has_run():
     makefile = (FOLDER.parent / "Makefile").read_text(encoding="utf-8")
     [recipe] = [line for line in makefile.splitlines() if "jupyter lab" in line]
     startup = shlex.split(recipe.replace("$(CURDIR)", str(FOLDER.parent)))[0]
-    environment = {**os.environ, "PYTHONSTARTUP": startup.removeprefix("PYTHONSTARTUP=")}
-    manager, client = start_new_kernel(kernel_name="python3", env=environment)
-    said = []
-    try:
-        client.execute_interactive("records.runs", output_hook=said.append, timeout=60)
-        client.execute_interactive("explain_in", output_hook=said.append, timeout=60)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-    shown = [message["content"] for message in said]
-    printed = [content["text"] for content in shown if "text" in content]
-    missing = [content["evalue"] for content in shown if "evalue" in content]
+    path = Path(startup.removeprefix("PYTHONSTARTUP="))
+    printed, missing = run_in_kernel(path, "records.runs", "explain_in")
     assert printed == ["If a cell above has not run yet: Run > Run All Above Selected Cell.\n"] * 2
     assert missing == [f"name {name!r} is not defined" for name in ("records", "explain_in")]
+
+
+def test_no_bar_of_any_kind_reaches_an_output():
+    """Text or widget, by whichever door of tqdm's; a chapter still begins with nothing defined."""
+    bar = "for _ in {}(range(3), disable=False): pass"
+    doors = ("tqdm.tqdm", "tqdm.auto.tqdm", "tqdm.notebook.tqdm")
+    cells = ["assert 'tqdm' not in globals(), 'the startup file leaves a name'"]
+    cells += ["import tqdm, tqdm.auto, tqdm.notebook", *map(bar.format, doors)]
+    startup = Path(__file__).with_name("kernel_startup.py")
+    assert run_in_kernel(startup, *cells) == ([], [])

@@ -1,133 +1,190 @@
-"""Many runs: the report's grid, nothing trained twice, failures reported and survived."""
+"""Many runs: nothing is trained twice, and no failure, kill or lost machine costs a run."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
 
+import psutil
 import pytest
 from filelock import FileLock
 
 from seghw.config import TrainConfig
 from seghw.errors import BadInput
-from seghw.train import sweep
-from seghw.train import trainer as train_module
-from seghw.train.runs import best, best_setting, by_setting, load_run, run_folder, worst
-from seghw.train.sweep import grid, outcome_table, run_sweep
+from seghw.runs import load_runs, read_run
+from seghw.train import grid, sweep, train
+from seghw.train.sweep import ablation
 
-TWO = [
-    TrainConfig("shapes5", r, "mse", 1e-3, profile="smoke", epochs=1)
-    for r in ("report", "corrected")
-]
+CONFIGS = grid("shapes5", "corrected", profile="smoke", seeds=[0])
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+
+
+def wait_until(happened):
+    deadline = time.monotonic() + 300
+    while not happened():
+        assert time.monotonic() < deadline, "it stands still"
+        time.sleep(0.02)
+
+
+def records(runs):
+    """Finished records, as bytes and time of writing."""
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in Path(runs).glob("*/*/run.json")}
+
+
+def kill_with_children(pid):
+    for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def test_the_grid_is_the_reports():
     configs = grid("shapes5", "report")
-    assert len(configs) == 45  # 3 seeds x 3 learning rates x (MSE, Dice, 3 coefficients)
     assert len({config.run_id for config in configs}) == 45
+    # 3 seeds x 3 learning rates x (MSE, Dice, 3 coefficients), seed by seed
     assert Counter(c.coefficient for c in configs) == {None: 18, 20: 9, 40: 9, 60: 9}
     assert {c.learning_rate for c in configs} == {1e-3, 1e-4, 1e-5}
+    assert [c.seed for c in configs] == sorted(c.seed for c in configs)
     assert {c.coefficient for c in grid("scenes3", "report") if c.coefficient} == {60, 80, 100}
     assert len(grid("shapes5", "corrected")) == 15
-    in_section_2 = grid("shapes5", "report", variant="section2")
-    assert {c.coefficient for c in in_section_2 if c.coefficient} == {50, 80, 100}
-    assert [c.seed for c in configs] == sorted(c.seed for c in configs)
-
-
-def test_a_grid_of_nothing_is_refused():
+    assert len({config.run_id for config in ablation()}) == 30
     with pytest.raises(BadInput, match="'coco5'"):
         grid("coco5", "report")
-    with pytest.raises(BadInput, match="'section4'"):
-        grid("shapes5", "report", variant="section4")
 
 
-def test_a_sweep_trains_once_and_then_skips(tmp_path):
-    with ThreadPoolExecutor(1) as executor:
-        first = run_sweep(TWO, executor=executor, runs=tmp_path, progress=False)
-        times = [p.stat().st_mtime_ns for p in sorted(tmp_path.glob("*/*/run.json"))]
-        second = run_sweep(TWO, executor=executor, runs=tmp_path, progress=False)
-    assert [o.status for o in first] == ["finished"] * 2
-    assert [o.status for o in second] == ["skipped"] * 2
-    assert [o.run_id for o in first] == [c.run_id for c in TWO]
-    assert [p.stat().st_mtime_ns for p in sorted(tmp_path.glob("*/*/run.json"))] == times
-    table = outcome_table(second)
-    assert TWO[0].run_id in table
-    assert table.endswith("2 skipped")
+def test_a_sweep_trains_what_has_no_record_and_fails_alone(tmp_path):
+    """One run is trained, one cannot be, one is being trained by another process."""
+    good, busy = CONFIGS[:2]
+    bad = TrainConfig("own+cat", "corrected", "mse", 4e-3, profile="smoke")
+    (tmp_path / "smoke" / busy.run_id).mkdir(parents=True)
+    with FileLock(tmp_path / "smoke" / busy.run_id / ".lock"):
+        outcome = sweep([good, bad, busy, good], runs=tmp_path, jobs=1, progress=False)
+    assert list(outcome) == [good.run_id, bad.run_id, busy.run_id]
+    assert (outcome[good.run_id], outcome[busy.run_id]) == ("trained", "elsewhere")
+    assert "give its folder with --data" in outcome[bad.run_id]
+    before = records(tmp_path)
+    assert len(before) == 1
+    assert sweep([good], runs=tmp_path, progress=False) == {good.run_id: "skipped"}
+    assert records(tmp_path) == before
+    with pytest.raises(BadInput, match="got 0"):
+        sweep([], jobs=0, runs=tmp_path)
 
 
-def test_a_failed_run_is_recorded_and_does_not_stop_the_others(tmp_path, monkeypatch):
-    real = sweep.train_or_read
-
-    def train_or_read(config, **options):
-        if config.recipe == "report":
-            raise RuntimeError("no more memory")
-        return real(config, **options)
-
-    monkeypatch.setattr(sweep, "train_or_read", train_or_read)
-    with ThreadPoolExecutor(1) as executor:
-        outcomes = run_sweep(TWO, executor=executor, runs=tmp_path, progress=False)
-        assert [o.status for o in outcomes] == ["failed", "finished"]
-        assert outcomes[0].detail == "RuntimeError: no more memory"
-        record = load_run(run_folder(TWO[0], tmp_path)).record
-        assert (record["status"], record["error"]) == ("failed", "RuntimeError: no more memory")
-        # The next sweep tries again, and only that one.
-        monkeypatch.undo()
-        again = run_sweep(TWO, executor=executor, runs=tmp_path, progress=False)
-    assert [o.status for o in again] == ["finished", "skipped"]
+def start(*command):
+    """Python as the leader of a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that run in the background inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
-def test_what_another_sweep_trains_is_left_for_the_end(tmp_path):
-    """The first configuration is being trained elsewhere: the second comes first."""
-    order = []
-    elsewhere = FileLock(lock_of(TWO[0], tmp_path), thread_local=False)
-    with elsewhere, ThreadPoolExecutor(1) as executor:
-
-        def train_or_read(config, **options):
-            if order:  # the other process stops, unfinished, when this one turns to what is left
-                elsewhere.release()
-            run, here = train_module.train_or_read(config, **options)
-            order.append(run.config.recipe)
-            return run, here
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sweep, "train_or_read", train_or_read)
-            outcomes = run_sweep(TWO, executor=executor, runs=tmp_path, progress=False)
-    assert order == ["corrected", "report"]
-    assert [o.status for o in outcomes] == ["finished", "finished"]
-
-
-def lock_of(config, runs):
-    folder = run_folder(config, runs)
-    folder.mkdir(parents=True)
-    return folder / ".lock"
-
-
-class Scored:
-    """Stands for a run: only its rank matters here."""
-
-    def __init__(self, *rank: float) -> None:
-        self.rank = rank
+@POSIX
+def test_two_sweeps_share_the_work_and_a_killed_one_costs_no_run(tmp_path):
+    """Side by side; one dies by SIGKILL, with what it was training, once there is a record."""
+    configs = CONFIGS[:3]
+    code = (
+        "import sys; from seghw.train import grid, sweep\n"
+        'configs = grid("shapes5", "corrected", profile="smoke", seeds=[0])[:3]\n'
+        "print(*sweep(configs, runs=sys.argv[1], jobs=1).values())"
+    )
+    killed, other = start("-c", code, tmp_path), start("-c", code, tmp_path)
+    wait_until(lambda: records(tmp_path))
+    before = records(tmp_path)
+    kill_with_children(killed.pid)
+    killed.communicate()
+    output, errors = other.communicate(timeout=300)
+    assert other.returncode == 0, errors
+    assert set(output.split()) <= {"trained", "skipped", "elsewhere"}
+    # The run that the killed one had begun is left, if the other had passed it by then.
+    assert len(configs) - len(records(tmp_path)) <= 1
+    assert set(sweep(configs, runs=tmp_path, progress=False).values()) <= {"trained", "skipped"}
+    after = records(tmp_path)
+    assert len(after) == len(configs)
+    assert all(after[path] == content for path, content in before.items())
+    assert not list(tmp_path.glob("smoke/*/*unfinished*")), "leftovers are cleared"
 
 
-def test_best_and_worst():
-    runs = [Scored(0.0, -5.0), Scored(0.3, -9.0), Scored(0.0, -7.0), Scored(0.1, -1.0)]
-    assert best(runs) is runs[1]
-    assert worst(runs) is runs[2]  # a score of 0 twice: the larger MSE is worse
-    diverged = Scored(float("-inf"), float("-inf"))
-    assert worst([*runs, diverged]) is diverged
-    with pytest.raises(BadInput, match="make retrain"):
-        best([])
+@POSIX
+@pytest.mark.parametrize("ctrl_c", [False, True])
+def test_a_sweep_that_is_asked_to_end_does_so_with_its_workers(tmp_path, ctrl_c):
+    """SIGTERM, as a scheduler sends it to the first process alone, or Ctrl-C, which reaches all.
+
+    One line, status 130, and nobody goes on writing.
+    """
+    options = ["--dataset", "shapes5", "--recipe", "corrected", "--jobs", 1, "--runs", tmp_path]
+    process = start("-m", "seghw", "sweep", *options)
+    wait_until(lambda: list(tmp_path.glob("laptop/*/.lock")))
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert workers
+    if ctrl_c:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    last = "seghw: interrupted; the same command goes on from here"
+    assert errors.splitlines()[-1] == last
+    assert "Traceback" not in errors
+    assert not psutil.wait_procs(workers, timeout=60)[1]
 
 
-def test_the_best_setting_is_not_the_luckiest_run():
-    class Seed(Scored):
-        def __init__(self, rate, seed, score):
-            super().__init__(score, 0.0)
-            self.config = TrainConfig("shapes5", "report", "mse", rate, seed=seed)
+CLUSTER = """
+from distributed import LocalCluster
+with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    print(cluster.scheduler_address, cluster.workers[0].pid, flush=True)
+    input()
+"""
 
-    steady = [Seed(1e-3, 0, 0.5), Seed(1e-3, 1, 0.6)]
-    lucky = [Seed(1e-4, 0, 0.9), Seed(1e-4, 1, 0.1)]
-    assert by_setting([*steady, *lucky]) == {
-        steady[0].config: steady,
-        lucky[0].config: lucky,
-    }
-    assert best_setting([*lucky, *steady]) == steady
-    assert best([*lucky, *steady]) is lucky[0]
+
+@POSIX
+def test_a_dask_cluster_that_loses_a_machine_loses_no_run(tmp_path):
+    """Two workers; one is killed in the middle of a run, which ends as it would have."""
+    pytest.importorskip("distributed")
+    configs, unharmed = CONFIGS[:2], []
+    cluster = start("-c", CLUSTER)
+    try:
+        address, pid = cluster.stdout.readline().split()
+
+        def kill_a_worker():
+            wait_until(lambda: list(tmp_path.glob("*/*/checkpoint.pt")))
+            unharmed.extend(records(tmp_path))
+            kill_with_children(int(pid))
+
+        killer = Thread(target=kill_a_worker)
+        killer.start()
+        outcome = sweep(configs, runs=tmp_path, scheduler=address, progress=False)
+        killer.join()
+    finally:
+        cluster.communicate("\n", timeout=300)
+    assert not unharmed, "it was killed in the middle of its first run"
+    assert set(outcome.values()) == {"trained"}
+    for config in configs:
+        alone = train(config, runs=tmp_path / "alone", progress=False)
+        again = tmp_path / "smoke" / config.run_id
+        assert read_run(again)["score"] == read_run(alone)["score"]
+        for name in ("model.safetensors", "history.csv", "counts.npz"):
+            assert (again / name).read_bytes() == (alone / name).read_bytes()
+    assert len(load_runs("smoke", tmp_path)) == 2
+
+
+def test_no_scheduler_is_one_line(tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(BadInput, match="nowhere:1"):
+        sweep(CONFIGS, runs=tmp_path, scheduler="tcp://nowhere:1", progress=False)
+    path = tmp_path / "scheduler.json"
+    with pytest.raises(BadInput, match="start `dask scheduler` first"):
+        sweep(CONFIGS, runs=tmp_path, scheduler=str(path), progress=False)
+    for content in (b"", b"[]", b"{}", b"\xff", b'{"address": "tcp://127.0.0.1:9"'):
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match="no Dask scheduler answers"):
+            sweep(CONFIGS, runs=tmp_path, scheduler=str(path), progress=False)

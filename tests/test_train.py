@@ -1,284 +1,306 @@
-"""One run: what it leaves behind, and that interruptions leave no trace."""
+"""One run: what it leaves behind, that interruptions leave no trace, and the optimizers."""
 
-import copy
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock, Timeout
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from seghw.config import COCO3, CORRECTED, RECIPES, SMOKE, TrainConfig
-from seghw.data import shapes
-from seghw.data.dataset import SegmentationSet
+from seghw.config import CORRECTED, PROFILES, RECIPES, SMOKE, TrainConfig, class_specs, dataset_of
+from seghw.data import SegmentationSet, shapes
+from seghw.data.splits import open_split
 from seghw.errors import BadInput
+from seghw.evaluate import Evaluation, count_tables, predict
 from seghw.losses import dice_loss
-from seghw.train import build_network
-from seghw.train.muon import MuonAndAdamW
-from seghw.train.runs import load_run, load_runs, write_weights
-from seghw.train.trainer import Training, record_failure, train
+from seghw.runs import history, load_counts, load_runs, read_run
+from seghw.train import Run, build_network, learning_rate, load_network, train
+from seghw.train.muon import MuonAndAdamW, orthogonal
 
 CONFIG = TrainConfig("shapes5", "corrected", "mse_dice", 3e-3, 20.0, profile="smoke")
+REPORT = TrainConfig("shapes5", "report", "mse_dice", 1e-4, 20.0, profile="smoke")
+LIVE = replace(CONFIG, profile="live", learning_rate=2e-2, epochs=2)
+SETS = [shapes.generate(count, seed, 32) for seed, count in enumerate((40, 8, 6))]
+WEIGHTS = "model.safetensors"
 
 
-def test_a_run_leaves_its_record(smoke_run):
-    assert sorted(p.name for p in smoke_run.folder.iterdir() if p.name != ".lock") == [
-        "history.csv",
-        "model.safetensors",
-        "run.json",
-    ]
-    record = json.loads((smoke_run.folder / "run.json").read_text())
-    assert record["status"] == "finished"
-    assert record["config"]["dataset"] == "shapes5"
-    assert [row["epoch"] for row in record["epochs"]] == [1, 2]
-    assert smoke_run.score == record["epochs"][-1]["validation_iou"]
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
-def test_history_has_a_row_a_step_and_its_terms_add_up(smoke_run):
-    history = smoke_run.history
-    # 64 images in batches of 8 for 2 epochs, logged every 4 iterations
-    assert history["iteration"].tolist() == [4, 8, 12, 16]
-    total = history["mse"] + 20 * history["dice"]
-    assert np.allclose(history["loss"], total, rtol=1e-4)
+@pytest.fixture
+def every_step_logged(monkeypatch):
+    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, log_every=1))
 
 
-def test_history_has_the_gradients_of_both_terms(smoke_run, tmp_path, monkeypatch):
-    """Norms of the gradients at the output, by hand for the MSE: 2 |output - target| / size."""
-    monkeypatch.setattr("seghw.train.trainer.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
-    run = train(replace(CONFIG, epochs=1), runs=tmp_path, progress=False)
-    size = 8 * 5 * 64 * 64
-    assert run.history["mse_gradient"] == pytest.approx(
-        2 * np.sqrt(run.history["mse"] / size), rel=1e-4
+# What a run leaves behind
+
+
+def test_a_run_leaves_its_record(smoke_runs, smoke_run):
+    assert files(smoke_run).keys() == {"counts.npz", "history.csv", WEIGHTS, "run.json"}
+    run = read_run(smoke_run)
+    assert (run["status"], run["images"], run["part"], run["run_id"]) == (
+        ("finished", 64, "", smoke_run.name)
     )
-    assert (smoke_run.history["dice_gradient"] > 0).all()
+    assert TrainConfig.from_dict({k: run[k] for k in CONFIG.to_dict()}) == run["config"] == CONFIG
+    assert [row["epoch"] for row in run["epoch_scores"]] == [1, 2]
+    assert run["score"] == run["validation_iou"] == run["epoch_scores"][-1]["validation_iou"]
+    table = load_runs("smoke", smoke_runs)
+    assert table.recipe.tolist() == ["corrected", "report"]
+    assert load_runs("laptop", smoke_runs).empty
+    rows = history(table.iloc[0])
+    # 64 images in batches of 8 for 2 epochs, logged every 4 iterations
+    assert rows.iteration.tolist() == [4, 8, 12, 16]
+    assert np.allclose(rows.loss, rows.mse + 20 * rows.dice, rtol=1e-4)
+    assert rows.loss.iloc[-1] < 0.9 * rows.loss.iloc[0]
+    assert (rows.dice_gradient > 0).all()
 
 
-def test_training_lowers_the_loss(smoke_run):
-    assert smoke_run.history["loss"][-1] < 0.9 * smoke_run.history["loss"][0]
-
-
-def test_the_first_iteration_by_hand(tmp_path, monkeypatch):
-    """The first logged loss is that of a fresh network on the first batch."""
-    monkeypatch.setattr("seghw.train.trainer.PROFILES", {"smoke": replace(SMOKE, log_every=1)})
-    run = train(CONFIG, runs=tmp_path, progress=False)
-    data = shapes.generate(64, 0)
-    order = np.random.SeedSequence([0, 0]).generate_state(1)[0]
-    first = np.random.default_rng(int(order)).permutation(64)[:8]
-    torch.manual_seed(0)
-    output = build_network(CONFIG)(torch.from_numpy(data.images[first]).float() / 127.5 - 1)
-    target = torch.from_numpy(data.masks[first]).float()
-    expected = (output - target).square().mean() + 20 * dice_loss(output, target)
-    assert run.history["loss"][0] == pytest.approx(expected.item(), rel=1e-4)
-
-
-def test_a_finished_run_is_not_trained_again(smoke_run, monkeypatch):
-    monkeypatch.setattr("seghw.train.trainer.Training.run", pytest.fail)
-    assert train(smoke_run.config, runs=smoke_run.folder.parents[1]).record == smoke_run.record
-
-
-def test_the_saved_weights_score_as_recorded(smoke_run):
+def test_weights_and_counts_are_those_of_the_scores(smoke_runs, smoke_run):
     """Half precision on disk moves no score by more than 0.005."""
-    from seghw.data.splits import open_split
-    from seghw.results import evaluate_run
+    run, network = load_runs("smoke", smoke_runs).iloc[0], load_network(smoke_run)
+    validation, test = (open_split(CONFIG, split) for split in ("validation", "test"))
+    masks = predict(network, validation.images, CORRECTED, "shapes5")
+    assert Evaluation(run, validation, masks).iou == pytest.approx(run.score, abs=0.005)
+    saved = load_counts(run)
+    again = count_tables(predict(network, test.images, CORRECTED, "shapes5"), test, CONFIG)
+    assert saved.keys() == again.keys() >= {"pixels", "boundary"}
+    moved = np.abs(saved["pixels"] - again["pixels"]).sum() / saved["pixels"].sum()
+    assert moved < 0.01
 
-    found = evaluate_run(smoke_run, open_split(smoke_run.config, "validation"))
-    assert found.iou == pytest.approx(smoke_run.score, abs=0.005)
+
+@pytest.mark.usefixtures("every_step_logged")
+def test_the_first_iteration_by_hand(tmp_path):
+    """The first logged loss is that of a fresh network on the first batch."""
+    folder = train(replace(CONFIG, epochs=1), SETS, runs=tmp_path, progress=False)
+    rows = history(load_runs("smoke", tmp_path).iloc[0])
+    order = np.random.SeedSequence([0, 0]).generate_state(1)[0]
+    first = np.random.default_rng(int(order)).permutation(40)[:8]
+    output = build_network(CONFIG)(torch.from_numpy(SETS[0].images[first]).float() / 127.5 - 1)
+    target = torch.from_numpy(SETS[0].masks[first]).float()
+    expected = (output - target).square().mean() + 20 * dice_loss(output, target)
+    assert rows.loss[0] == pytest.approx(expected.item(), rel=1e-4)
+    # The MSE's gradient at the output is 2 (output - target) / size.
+    assert rows.mse_gradient.to_numpy() == pytest.approx(
+        2 * np.sqrt(rows.mse / output.numel()), rel=1e-4
+    )
+    assert json.loads((folder / "run.json").read_text())["data"]["images"] == 40
 
 
-def test_other_data_is_not_taken_for_the_same(smoke_run):
-    other = shapes.generate(64, 9)
+def test_a_record_is_not_trained_again_nor_taken_for_another(smoke_run, tmp_path):
+    runs, before = smoke_run.parents[1], files(smoke_run)
+    assert train(CONFIG, runs=runs) == smoke_run
     with pytest.raises(BadInput, match="other data"):
-        train(smoke_run.config, (other, other), runs=smoke_run.folder.parents[1])
+        train(CONFIG, SETS, runs=runs)
+    assert files(smoke_run) == before
+    other = SegmentationSet(SETS[0].images, SETS[0].masks[:, :3], SETS[0].boxes, class_specs("abc"))
+    with pytest.raises(BadInput, match=r"\['a', 'b', 'c'\].*'own\+a\+b\+c'"):
+        train(CONFIG, (other, other), runs=tmp_path)
+    with FileLock(tmp_path / "smoke" / CONFIG.run_id / ".lock"), pytest.raises(Timeout):
+        train(CONFIG, SETS, runs=tmp_path, wait=False)
 
 
-def test_other_classes_are_refused(tmp_path):
-    data = shapes.generate(8, 0)
-    three = SegmentationSet(data.images, data.masks[:, :3], [[]] * 8, COCO3)
-    with pytest.raises(BadInput, match="pizza"):
-        train(CONFIG, (three, three), runs=tmp_path, progress=False)
+@settings(max_examples=12)
+@given(
+    classes=st.integers(1, 7),
+    images=st.integers(1, 9),
+    side=st.sampled_from([8, 16]),
+    lacking=st.sets(st.sampled_from(["training", "validation", "test"])),
+    recipe_and_loss=st.sampled_from(
+        [("report", "mse"), ("corrected", "bce"), ("corrected", "dice")]
+    ),
+)
+def test_the_smallest_sets_end_in_a_record_that_can_be_read(
+    tmp_path_factory, classes, images, side, lacking, recipe_and_loss
+):
+    """Of every class count, without any object, with a last batch of a single image."""
+    runs, rng = tmp_path_factory.mktemp("runs"), np.random.default_rng(0)
+    specs = class_specs([f"class {c}" for c in range(classes)])
+    data = []
+    for part, count in (("training", images), ("validation", 1), ("test", 1)):
+        masks = rng.random((count, classes, side, side)) < (part not in lacking) / 3
+        pixels = rng.integers(0, 256, (count, 3, side, side), np.uint8)
+        data.append(SegmentationSet(pixels, masks, [[]] * count, specs))
+    dataset = dataset_of([spec.name for spec in specs])
+    config = TrainConfig(dataset, *recipe_and_loss, 1e-4, profile="smoke", epochs=1)
+    if (images, side) == (1, 8):  # all that one channel is at the bottom of the U
+        with pytest.raises(BadInput, match="single training image"):
+            train(config, data, runs=runs)
+        return
+    train(config, data, runs=runs, progress=False)
+    [run] = load_runs("smoke", runs).itertuples()
+    assert (run.status, run.images) == ("finished", images)
+    assert not math.isnan(run.validation_iou) or "validation" in lacking
+    assert len(run.validation_iou_per_class) == load_counts(run)["pixels"].shape[1] == classes
+    assert np.isfinite(history(run)).all(axis=None)
+    load_network(run.folder)
 
 
 def test_a_diverging_run_says_where(tmp_path, monkeypatch):
-    # A learning rate that no optimizer survives.
+    # A learning rate that no optimizer survives: the first loss is finite, its gradient is not.
     monkeypatch.setitem(RECIPES, "corrected", replace(CORRECTED, optimizer="sgd"))
     config = TrainConfig("shapes5", "corrected", "mse", 1e30, profile="smoke")
-    run = train(config, runs=tmp_path, progress=False)
-    assert run.status == "diverged"
-    # The first loss is finite; its gradient throws the weights out of the finite numbers.
-    assert "at iteration 2 of" in run.record["error"]
-    assert config.run_id in run.record["error"]
-    assert "last good checkpoint: none" in run.record["error"]
-    assert run.score == float("-inf")
-    assert run.history["iteration"].tolist() == [4]
-    assert not run.has_weights()
+    folder = train(config, SETS, runs=tmp_path, progress=False)
+    assert files(folder).keys() == {"history.csv", "run.json"}
+    error = json.loads((folder / "run.json").read_text())["error"]
+    assert f"at iteration 2 of {config.run_id}" in error
+    assert "last good checkpoint: none" in error
+    run = load_runs("smoke", tmp_path).iloc[0]
+    assert (run.status, run.score) == ("diverged", -math.inf)
+    assert history(run).iteration.tolist() == [4]
 
 
 def test_a_late_divergence_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
-    real = Training._loss
+    real = Run.step
 
-    def spoiled(training, output, target):
-        terms = real(training, output, target)
-        return terms._replace(total=terms.total * (math.nan if training.epochs else 1))
+    def spoiled(run, indices, step, **options):
+        if step == 6:  # the second epoch's first
+            nn.init.constant_(run.model.head.bias, math.inf)
+        return real(run, indices, step, **options)
 
-    monkeypatch.setattr(Training, "_loss", spoiled)
-    run = train(CONFIG, runs=tmp_path, progress=False)
-    assert "at iteration 9 of" in run.record["error"]  # the second epoch's first
-    assert f"{run.folder / 'checkpoint.pt'}, after epoch 1" in run.record["error"]
-    assert (run.folder / "checkpoint.pt").is_file()
+    monkeypatch.setattr(Run, "step", spoiled)
+    folder = train(CONFIG, SETS, runs=tmp_path, progress=False)
+    error = json.loads((folder / "run.json").read_text())["error"]
+    assert "at iteration 6 of" in error
+    assert f"{folder / 'checkpoint.pt'}, after epoch 1" in error
+    assert (folder / "checkpoint.pt").is_file()
 
 
-def test_what_a_killed_process_left_is_cleared(tmp_path):
-    leftover = tmp_path / "smoke" / CONFIG.run_id / ".checkpoint-unfinished-x1.pt"
+def test_weights_on_disk_keep_what_half_precision_cannot_hold(tmp_path, monkeypatch):
+    """Fed with 0..255, a network's running variances pass half precision's 65,504."""
+    real = Run.step
+
+    def step(run, *arguments, **options):
+        run.model.down_norm_outer.running_var.fill_(1e6)
+        return real(run, *arguments, **options)
+
+    monkeypatch.setattr(Run, "step", step)
+    weights = load_file(train(REPORT, SETS, runs=tmp_path, progress=False) / WEIGHTS)
+    assert (weights["down_norm_outer.running_var"] > 65_504).all()
+    assert weights["stem.weight"].dtype == torch.float16
+
+
+# Interruptions
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("config", [CONFIG, REPORT, LIVE], ids=["adamw", "sgd", "muon"])
+@pytest.mark.parametrize("data", [SETS, [SETS[0].subset(range(33)), *SETS[1:]]], ids=["40", "33"])
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, data, tmp_path):
+    def stop(run):
+        if len(run.epochs) == 1:
+            raise Interrupted
+
+    leftover = tmp_path / "stopped" / config.profile / config.run_id / ".x-unfinished-1.pt"
     leftover.parent.mkdir(parents=True)
-    leftover.write_bytes(b"half")
-    train(replace(CONFIG), runs=tmp_path, progress=False)
-    assert not leftover.exists()
-
-
-def test_a_failure_is_recorded_and_the_run_tried_again(tmp_path):
-    record_failure(CONFIG, "RuntimeError: no more memory", tmp_path)
-    failed = load_run(tmp_path / "smoke" / CONFIG.run_id)
-    assert (failed.status, failed.score) == ("failed", float("-inf"))
-    assert failed.record["error"] == "RuntimeError: no more memory"
-    assert train(CONFIG, runs=tmp_path, progress=False).status == "finished"
-    record_failure(CONFIG, "too late", tmp_path)
-    assert load_run(failed.folder).status == "finished", "a good record is never lost"
+    leftover.write_bytes(b"of a killed process")
+    expected = files(train(config, data, runs=tmp_path, progress=False))
+    with pytest.raises(Interrupted):
+        train(config, data, runs=tmp_path / "stopped", progress=False, watch=stop)
+    assert (leftover.parent / "checkpoint.pt").is_file()
+    resumed = files(train(config, data, runs=tmp_path / "stopped", progress=False))
+    del expected["run.json"], resumed["run.json"]  # they say how long it took
+    assert resumed == expected
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
-    """SIGKILL after the first epoch, start again: the same history and weights, bit for bit."""
+    """SIGKILL after the first epoch, start again: the same history, weights and counts."""
     config = replace(CONFIG, epochs=3)
-    whole = train(config, runs=tmp_path / "whole", progress=False)
-
-    folder = tmp_path / "killed" / "smoke" / config.run_id
+    expected = files(train(config, SETS, runs=tmp_path, progress=False))
     code = (
-        "import torch; torch.set_num_threads(1)\n"
-        "from seghw.config import TrainConfig; from seghw.train import train\n"
-        f"train(TrainConfig(**{config.to_dict()!r}), runs={str(tmp_path / 'killed')!r})"
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from seghw.config import TrainConfig; from seghw.data import shapes\n"
+        "from seghw.train import train\n"
+        "sets = [shapes.generate(count, seed, 32) for seed, count in enumerate((40, 8, 6))]\n"
+        f"train(TrainConfig(**{config.to_dict()!r}), sets, runs=sys.argv[1])"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoint.pt").is_file() and time.monotonic() < deadline:
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
+    folder = tmp_path / "killed" / "smoke" / config.run_id
+    while process.poll() is None and not (folder / "checkpoint.pt").is_file():
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert (folder / "checkpoint.pt").is_file()
     assert not (folder / "run.json").exists()
-
-    resumed = train(config, runs=tmp_path / "killed", progress=False)
-    assert (resumed.folder / "history.csv").read_bytes() == (
-        whole.folder / "history.csv"
-    ).read_bytes()
-    ours, theirs = (load_file(run.folder / "model.safetensors") for run in (resumed, whole))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert not (resumed.folder / "checkpoint.pt").exists()
+    killed = files(train(config, SETS, runs=tmp_path / "killed", progress=False))
+    del expected["run.json"], killed["run.json"]
+    assert killed == expected
 
 
-def test_runs_are_found_by_what_they_are(smoke_runs):
-    assert [run.config.recipe for run in load_runs("smoke", smoke_runs)] == ["corrected", "report"]
-    assert load_runs("smoke", smoke_runs, recipe="report", loss="mse") == []
-    assert load_runs("laptop", smoke_runs) == []
+# The learning rate and the optimizers
 
 
-def test_a_damaged_record_is_named(smoke_run, tmp_path):
-    (tmp_path / "run.json").write_text('{"config": ')
-    with pytest.raises(BadInput, match="damaged"):
-        load_run(tmp_path)
-    with pytest.raises(BadInput, match=r"run\.json is missing"):
-        load_run(tmp_path / "nowhere")
+@pytest.mark.parametrize("warm_up", [0.1, 0.2])
+def test_the_rate_rises_in_a_line_and_falls_along_a_cosine(warm_up):
+    def cosine(share):
+        return 4 * (1 + math.cos(math.pi * share))
+
+    rates = [learning_rate(step, 1000, 8.0, warm_up) for step in range(1, 1001)]
+    assert rates[249 * int(warm_up * 10) // 10] == pytest.approx(cosine(warm_up / 4) / 4, rel=0.05)
+    assert rates[int(1000 * warm_up) - 1] == pytest.approx(cosine(warm_up))
+    assert rates[499] == pytest.approx(4.0)
+    assert rates[-1] == pytest.approx(0.0, abs=1e-9)
+    assert learning_rate(7, 1000, 8.0, None) == 8.0
 
 
-def test_missing_weights_are_named(smoke_run, tmp_path):
-    folder = tmp_path / smoke_run.run_id
-    shutil.copytree(smoke_run.folder, folder)
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(BadInput, match="no weights"):
-        load_run(folder).network()
+@pytest.mark.usefixtures("seeded")
+@pytest.mark.parametrize("shape", [(16, 16, 3, 3), (32, 16, 1, 1), (16, 32, 2, 2)])
+def test_muon_is_torchs(shape):
+    """On the same gradients, kernels as matrices: in bfloat16 to the bit."""
+    draws = torch.Generator().manual_seed(0)
+    start = torch.randn(shape, generator=draws)
+    gradients = [torch.randn(shape, generator=draws) for _ in range(5)]
+    model = nn.Conv2d(1, 1, 1)
+    model.bias.grad = torch.zeros(1)
+    model.weight, matrix = nn.Parameter(start.clone()), nn.Parameter(start.flatten(1).clone())
+    ours = MuonAndAdamW(model, 1e-2, torch.bfloat16)
+    theirs = torch.optim.Muon([matrix], lr=0.15, weight_decay=0, momentum=0.9)
+    for gradient in gradients:
+        model.weight.grad, matrix.grad = gradient.clone(), gradient.flatten(1).clone()
+        ours.step()
+        theirs.step()
+    assert torch.equal(model.weight.flatten(1), matrix)
 
 
-def test_a_record_under_another_name_is_refused(smoke_run, tmp_path):
-    shutil.copytree(smoke_run.folder, tmp_path / "renamed")
-    with pytest.raises(BadInput, match="is the record of shapes5-corrected-mse_dice"):
-        load_run(tmp_path / "renamed")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize("shape", [(16, 16), (32, 9), (9, 32)])
+def test_newton_schulz_is_the_quintic_of_the_singular_values(shape, dtype, tolerance):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    u, s, v = torch.linalg.svd(matrix.double(), full_matrices=False)
+    s /= s.norm()
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    expected, moved = u @ s.diag() @ v, orthogonal(matrix, dtype)
+    assert moved.dtype == torch.float32
+    assert (moved - expected).norm() < tolerance * expected.norm()
 
 
-def test_weights_on_disk_keep_what_half_precision_cannot_hold(tmp_path):
-    """Fed with 0..255, a network's running variances pass half precision's 65,504."""
-    torch.manual_seed(0)
-    model = build_network(CONFIG)
-    model.down_norm_outer.running_var.fill_(1e6)
-    write_weights(tmp_path, model)
-    on_disk = load_file(tmp_path / "model.safetensors")
-    assert on_disk["down_norm_outer.running_var"].tolist() == [1e6] * 8
-    assert on_disk["stem.weight"].dtype == torch.float16
-
-
-@pytest.mark.parametrize(("profile", "warm_up"), [("laptop", 0.1), ("live", 0.2)])
-def test_the_rate_rises_in_a_line_and_falls_along_a_cosine(profile, warm_up):
-    config = TrainConfig("shapes5", "corrected", "dice", 8.0, profile=profile)
-    training = SimpleNamespace(config=config, recipe=config.settings, iterations=1000)
-    rate = lambda share: Training._learning_rate(training, 1000 * share)  # noqa: E731
-    cosine = lambda share: 4 * (1 + math.cos(math.pi * share))  # noqa: E731
-    assert rate(warm_up / 4) == pytest.approx(cosine(warm_up / 4) / 4)
-    assert rate(warm_up) == pytest.approx(cosine(warm_up))
-    assert rate(0.5) == pytest.approx(4.0)
-    assert rate(1.0) == pytest.approx(0.0, abs=1e-9)
-
-
-def test_muon_moves_a_kernel_equally_far_in_every_direction():
-    """Whatever the gradient's singular values, those of the first move are alike."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3))
-    before = [layer.weight.detach().clone() for layer in model]
-    for p in model.parameters():
-        p.grad = torch.randn_like(p) * torch.logspace(0, 2, len(p)).view(-1, *[1] * (p.ndim - 1))
-    pulled = torch.linalg.svdvals(model[1].weight.grad.flatten(1))
-    MuonAndAdamW(model, 1e-2).step()
-    moved = torch.linalg.svdvals((model[1].weight.detach() - before[1]).flatten(1))
-    assert pulled.max() > 50 * pulled.min()
-    assert moved.max() < 4 * moved.min()
-    # The first layer has three channels and is AdamW's: its first step is the rate, by sign.
-    step = (model[0].weight.detach() - before[0]).abs()
-    assert torch.allclose(step, torch.full_like(step, 1e-2), rtol=0.05)
-
-
-def test_muon_goes_on_from_its_state_as_if_never_stopped():
-    def trained(steps, stop=None):
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3))
-        x, optimizer = torch.randn(2, 16, 8, 8), MuonAndAdamW(model, 1e-2)
-        for k in range(steps):
-            if k == stop:
-                state = copy.deepcopy(optimizer.state_dict())
-                optimizer = MuonAndAdamW(model, 1e-2)
-                optimizer.load_state_dict(state)
-            optimizer.zero_grad()
-            model(x).square().mean().backward()
-            optimizer.step()
-        return model[0].weight.detach()
-
-    assert torch.equal(trained(4), trained(4, stop=2))
-
-
-def test_a_run_in_the_profile_live_can_be_watched(tmp_path):
-    config = TrainConfig("shapes5", "corrected", "mse_dice", 2e-2, 0.1, profile="live")
-    sets, seen = (shapes.generate(640, 0), shapes.generate(8, 1)), []
-
-    def watch(training):
-        seen.append((len(training.history), training.model.training))
-
-    run = train(config, sets, runs=tmp_path, progress=False, watch=watch)
-    assert seen == [(1, True), (2, True)]  # every ten of 20 batches
-    assert isinstance(run.record["machine"]["bfloat16"], bool)
-    assert run.history["iteration"].tolist() == [10, 20]
+def test_a_live_run_can_be_watched(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setitem(PROFILES, "live", replace(PROFILES["live"], log_every=2))
+    train(
+        LIVE,
+        [shapes.generate(128, 0, 32), *SETS[1:]],
+        runs=tmp_path,
+        progress=False,
+        watch=lambda run: seen.append((len(run.history), run.model.training)),
+    )
+    assert seen == [(n, True) for n in range(1, 5)]  # every two of two times 4 batches
+    run = load_runs("live", tmp_path).iloc[0]
+    assert history(run).iteration.tolist() == [2, 4, 6, 8]
+    record = json.loads((run.folder / "run.json").read_text())
+    assert isinstance(record["machine"]["bfloat16"], bool)

@@ -1,54 +1,70 @@
-"""The assignment: what a task asks, checked while a student works and again when it is graded."""
+"""The assignment: a chapter's tasks, checked while a student works and again when they are graded."""
 
+import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from seghw.assignment import reference
-from seghw.assignment.checks import CHECKS
+__all__ = ["check", "solved"]
 
-__all__ = ["CHECKS", "SEEDS", "check", "fault", "solved"]
-
-#: Of the inputs that a task is graded on.
-SEEDS = (0, 1, 2)
+#: Tasks whose function the package has under another name; later cells use it meanwhile.
+_PACKAGE = {
+    "printed_dice": "seghw.losses:report_dice_loss",
+    "dice": "seghw.losses:dice_loss",
+}
 _given: dict[str, Callable] = {}
 
 
-def fault(name: str, function: Callable, seed: int = 0) -> str | None:
-    """The idea that a solution misses, in one sentence; None if there is none.
+class Waiting(Exception):
+    """A cell waits for a task that is not solved yet; shown in one line."""
 
-    Args:
-        name: of the task, a key of ``CHECKS``.
-        function: the student's.
-        seed: of the made-up inputs.
-    """
-    try:
-        for right, idea in CHECKS[name](function, seed):
-            if not right:
-                return idea
-    except NotImplementedError:
-        return "not solved yet"
-    except Exception as error:  # whatever a student's code raises is an answer to the task
-        return f"it stopped with {type(error).__name__}: {error}".splitlines()[0]
-    return None
+    def _render_traceback_(self) -> list[str]:  # as IPython asks an exception
+        return [str(self)]
 
 
 def check(name: str, function: Callable) -> Any:
     """Say whether a task is solved, and return the function that later cells use.
 
-    That is the student's own if it passes, else the package's version, so that the notebook can
-    be read to its end.
+    That is the student's own if it passes; else the package's where it has the same, or a function
+    that says what the cell waits for.
     """
+    from seghw.assignment.assess import visible
+
     _given[name] = function
-    found = fault(name, function)
-    if found is None:
+    verdict = _verdict(function, visible(name))
+    if verdict.fault is None:
         print(f"{name}: solved")
         return function
-    print(f"{name}: {found}. Until then, later cells use the package's version.")
-    return getattr(reference, name)
+    print(f"{name}: {verdict.fault}")
+    if verdict.detail:
+        print(verdict.detail)
+    if name in _PACKAGE:
+        module, _, attribute = _PACKAGE[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def waiting(*_: Any, **__: Any) -> None:
+        raise Waiting(f"This cell waits for the task `{name}` above.")
+
+    return waiting
 
 
 def solved(name: str) -> None:
-    """For grading: raise ``AssertionError`` unless the checked function passes on other inputs."""
-    for seed in SEEDS:
-        found = fault(name, _given[name], seed)
-        assert found is None, found
+    """For nbgrader: raise ``AssertionError`` unless the checked function passes all questions."""
+    from seghw.assignment.assess import all_questions
+
+    verdict = _verdict(_given[name], all_questions(name))
+    assert verdict.fault is None, verdict.fault
+
+
+def _verdict(function: Callable, questions: list[dict]):
+    from seghw.assignment.harness import ask
+    from seghw.assignment.judge import Verdict, asked, judge
+    from seghw.assignment.notebooks import forbidden
+
+    try:
+        line = forbidden([inspect.getsource(function)])
+    except (OSError, TypeError, IndentationError):  # not of a cell, so not to be had
+        line = None
+    if line:
+        return Verdict("a solution does not need this, so a teacher will look at it", line)
+    return judge(questions, [ask(function, question) for question in asked(questions)])

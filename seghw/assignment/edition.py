@@ -1,117 +1,36 @@
-"""The student's edition of the notebooks, and what a teacher takes out of them: the tasks.
+"""The student's edition: a project of its own, with the chapters less their solutions.
 
-The chapters in ``notebooks/`` are the one source. Their task cells carry nbgrader's metadata and
-its marks (``### BEGIN SOLUTION``, ``### BEGIN HIDDEN TESTS``), so that nbgrader reads them too.
+It is set up by the same commands as this project. What it lacks: the solutions, the questions that
+only the grader asks, and what grades. The visible questions come with their answers as data.
 """
 
+import ast
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+from seghw.assignment.notebooks import NOTEBOOKS, _free, _parsed, tasks
+from seghw.assignment.questions import VISIBLE, questions
 from seghw.config import ROOT
-from seghw.errors import BadInput
 from seghw.io import atomic_folder
 
-NOTEBOOKS = ROOT / "notebooks"
 EDITION = ROOT / "dist/assignment"
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError()"  # nbgrader's own
 _SOLUTION = re.compile(r"^ *### BEGIN SOLUTION\n.*?^ *### END SOLUTION$", re.M | re.S)
 _HIDDEN = re.compile(r"\n?^### BEGIN HIDDEN TESTS\n.*?^### END HIDDEN TESTS$", re.M | re.S)
-
-README = """# Semantic segmentation: the assignment
-
-Six notebooks with {tasks} tasks, {points} points. Work through them in order.
-
-1. **Set up** the project as its README says (`make lab`), and open these notebooks in JupyterLab.
-2. **Work.** A task says what is wanted, with shapes and an example. Write the function, run the
-   cell below it, and read its one sentence. A hint unfolds. While a task is unsolved, later cells
-   go on with the package's version, so that you can read on.
-3. **Check** everything before you hand in: restart the kernel and run all cells, then
-   `make submission NAME="your name"` in the project's folder.
-4. **Hand in** the zip that it writes. Only the task cells are graded.
-
-| notebook | task | points |
-|---|---|---|
-{table}
-"""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One graded task of a notebook."""
-
-    notebook: str  # file name
-    name: str  # of the function, and of the task
-    title: str
-    points: int
-    source: str  # of the solution cell
-
-
-def source_of(cell: dict) -> str:
-    return "".join(cell["source"])
-
-
-def read_notebook(path: Path) -> dict:
-    """A notebook as JSON.
-
-    Raises:
-        BadInput: it is missing or no notebook.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {**found, "cells": list(found["cells"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is not a notebook ({type(error).__name__})") from error
-
-
-def task_sources(notebook: dict) -> dict[str, str]:
-    """The source of each solution cell by its task's name."""
-    found = {}
-    for cell in notebook["cells"]:
-        about = cell.get("metadata", {}).get("nbgrader", {})
-        if cell.get("cell_type") == "code" and about.get("solution"):
-            found[str(about.get("grade_id"))] = source_of(cell)
-    return found
-
-
-def tasks(folder: Path = NOTEBOOKS) -> list[Task]:
-    """Every task of the notebooks, in order."""
-    return [task for path in sorted(folder.glob("0*.ipynb")) for task in _tasks_of(path)]
-
-
-def _tasks_of(path: Path) -> Iterator[Task]:
-    notebook = read_notebook(path)
-    sources, title = task_sources(notebook), ""
-    for cell in notebook["cells"]:
-        heading = re.match(r"### Task: (.*?) \(", source_of(cell))
-        title = heading[1] if heading else title
-        about = cell["metadata"].get("nbgrader", {})
-        if about.get("grade"):
-            name = about["grade_id"].removesuffix("_check")
-            yield Task(path.name, name, title, about["points"], sources[name])
-
-
-def student_cell(cell: dict) -> dict | None:
-    """A cell as students get it: without solution, hidden test and output; None to leave it out."""
-    text = source_of(cell)
-    hidden = cell["metadata"].get("jupyter", {}).get("source_hidden")
-    if cell["cell_type"] == "markdown":
-        # The exercises' answers, which fold away in the chapters.
-        text = re.sub(r"<details><summary>Solution.*?</details>", "", text, flags=re.S)
-        text = re.sub(r"The solutions are in .*? below\.", "", text).rstrip()
-        for here, there in (("../dist/report/", "../report/"), ("../figures/", "../../figures/")):
-            text = text.replace(here, there)  # seen from dist/assignment
-        return {**cell, "source": text.splitlines(True)} if text else None
-    if hidden and "plt.show()" not in text:  # the check of an exercise; a drawing stays
-        return None
-    text = _HIDDEN.sub("", _SOLUTION.sub(STUB, text))
-    return {**cell, "source": text.splitlines(True), "outputs": [], "execution_count": None}
+_STUDENT = Path(__file__).with_name("student")  # its own README, Makefile, page for assistants
+_COPIED = ("LICENSE", "pyproject.toml", "constraints.txt", "environment.yml")
+_FOLDERS = ("seghw", "data", "figures", "notebooks/.lab")
+_LEFT_OUT = shutil.ignore_patterns(
+    *("__pycache__", "*.egg-info", "cache", "bench", "retrained", "student", "mistakes.toml"),
+    *("questions.py", "edition.py", "grade.py", "feedback.html"),
+)
 
 
 def make_edition(out: str | Path = EDITION) -> Path:
-    """Write the notebooks without solutions, and a page that says how to work and hand in.
+    """Write the project that students get.
 
     Args:
         out: folder; it must not be there, for a student may have worked in it.
@@ -119,15 +38,64 @@ def make_edition(out: str | Path = EDITION) -> Path:
     Raises:
         FileExistsError: it is there and not empty.
     """
-    out, found = Path(out), tasks()
+    out, every = Path(out), tasks()
     with atomic_folder(out) as folder:
+        for name in _FOLDERS:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, folder / name, ignore=_LEFT_OUT)
+        for path in [*(ROOT / name for name in _COPIED), *_STUDENT.iterdir()]:
+            shutil.copy(path, folder / path.name)
         for path in sorted(NOTEBOOKS.glob("0*.ipynb")):
-            notebook = read_notebook(path)
-            cells = [made for cell in notebook["cells"] if (made := student_cell(cell))]
-            text = json.dumps({**notebook, "cells": cells}, indent=1, ensure_ascii=False)
-            (folder / path.name).write_text(text + "\n", encoding="utf-8")
-        rows = [f"| {Path(t.notebook).stem} | {t.title} | {t.points} |" for t in found]
-        points = sum(task.points for task in found)
-        page = README.format(tasks=len(found), points=points, table="\n".join(rows))
+            text = json.dumps(student_notebook(path), indent=1, ensure_ascii=False)
+            (folder / "notebooks" / path.name).write_text(text + "\n", encoding="utf-8")
+        rows = [f"| {Path(t.notebook).stem} | {t.title} | {t.points} |" for t in every]
+        page = (_STUDENT / "README.md").read_text(encoding="utf-8")
+        page = page.format(tasks=len(every), points=sum(t.points for t in every), table="\n".join(rows))
         (folder / "README.md").write_text(page, encoding="utf-8")
+        shutil.copy(folder / "README.md", folder / "notebooks/README.md")  # where the lab opens
+        asked = {t.name: questions(t.name, *VISIBLE) for t in every if not t.written}
+        place = folder / "seghw/assignment/visible.json"
+        place.write_text(json.dumps(asked), encoding="utf-8")
     return out
+
+
+def student_notebook(path: Path) -> dict:
+    """A chapter as students get it; cells that need a task do not stop the others."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    waiting = {task.name for task in tasks() if task.notebook == path.name}
+    cells = []
+    for cell in filter(None, map(_student_cell, notebook["cells"])):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and "nbgrader" not in cell["metadata"]:
+            used, bound = _names(source)
+            if used & waiting:
+                waiting |= bound
+                tags = [*cell["metadata"].get("tags", ()), "raises-exception"]
+                cell["metadata"] = {**cell["metadata"], "tags": tags}
+        cells.append(cell)
+    return {**notebook, "cells": cells}
+
+
+def _names(source: str) -> tuple[set[str], set[str]]:
+    """The names that a cell takes from others, and those that it binds."""
+    text, tree = _parsed(source)
+    stored = (n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    made = (n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef))
+    return _free(text), {*stored, *made}
+
+
+def _student_cell(cell: dict) -> dict | None:
+    """A cell without solution, hidden test and output; None to leave it out."""
+    text = "".join(cell["source"])
+    hidden = cell["metadata"].get("jupyter", {}).get("source_hidden")
+    if cell["cell_type"] == "markdown":
+        if cell["metadata"].get("nbgrader", {}).get("solution"):
+            text = "*Your answer.*"
+        # The exercises' answers, which fold away in the chapters.
+        text = re.sub(r"<details><summary>Solution.*?</details>", "", text, flags=re.S)
+        text = re.sub(r"The solutions are in .*? below\.", "", text).rstrip()
+        return {**cell, "source": text.splitlines(True)} if text else None
+    if hidden and "plt.show()" not in text:  # the check of an exercise; a drawing stays
+        return None
+    text = _HIDDEN.sub("", _SOLUTION.sub(STUB, text))
+    return {**cell, "source": text.splitlines(True), "outputs": [], "execution_count": None}

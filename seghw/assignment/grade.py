@@ -1,212 +1,225 @@
-"""From submissions to points: a CSV with one row per student, and a page of feedback for each.
+"""From a folder of submissions to points: a CSV with a row for each, and a page of feedback.
 
-Only the task cells of a submission are run, against the checks of this package, never its own test
-cells. Each student's tasks run in a process of their own, which is ended when a task takes too
-long; the others then go on in a new one.
+Every file and folder gets a row, whatever it is. The table is written anew after each submission,
+so that an interruption leaves what is graded so far.
 """
 
+import csv
 import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
-import time
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
-from seghw.assignment.edition import EDITION, Task, read_notebook, task_sources, tasks
-from seghw.errors import BadInput
+from seghw.assignment import runner
+from seghw.assignment.assess import Result, all_questions, assess
+from seghw.assignment.notebooks import NOTEBOOKS, Task, outline, read_cells, tasks
+from seghw.assignment.submissions import Submission, read, student
+from seghw.errors import BadInput, reason
 from seghw.io import atomic_write, write_csv
 
-SECONDS = 10.0  # a task may take; a right solution takes a fraction of one
-_START = 120.0  # seconds to import everything, on a busy machine
-_LARGEST = 20 << 20  # bytes of one notebook in a zip
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Feedback for {{ name }}</title>
-<style>body { font: 1rem/1.5 sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .5rem;
-border-bottom: 1px solid #999; vertical-align: top; } .lost { color: #9c2b12; }</style></head>
-<body><h1>Feedback for {{ name }}</h1><p><b>{{ total }} of {{ most }} points.</b></p>
-<table><thead><tr><th>notebook</th><th>task</th><th>points</th><th>what to look at</th></tr></thead>
-<tbody>{% for task, fault in rows %}<tr><td>{{ task.notebook[:2] }}</td><td>{{ task.title }}</td>
-<td>{{ 0 if fault else task.points }} of {{ task.points }}</td>
-<td{% if fault %} class="lost"{% endif %}>{{ fault or "solved" }}</td></tr>
-{% endfor %}</tbody></table></body></html>
-"""
-
-#: Task name to the idea that was missed, None where it is solved.
-Faults = dict[str, str | None]
+_LONG = 60  # nodes of a function that two people do not write alike by chance
+_PAGE = Path(__file__).with_name("feedback.html")
 
 
-def read_submission(path: str | Path) -> dict[str, str]:
-    """The task cells of a folder with notebooks, or of a zip with them: task name to source.
+@dataclass(frozen=True)
+class Graded:
+    """One row: who, what came of each task, the answers in words, and what to know about it."""
 
-    Names of folders in a zip are ignored, and nothing is unpacked.
+    name: str
+    identifier: str
+    results: list[Result]
+    written: dict[str, str]
+    remark: str
 
-    Raises:
-        BadInput: it holds no notebook of the assignment, or one is damaged or too large.
-    """
-    path = Path(path)
-    known = {task.notebook for task in tasks()}
-    found: dict[str, str] = {}
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*.ipynb") if p.name in known)
-        notebooks = [read_notebook(p) for p in files]
-    else:
-        notebooks = _read_zip(path, known)
-    if not notebooks:
-        raise BadInput(f"{path} holds no notebook of the assignment ({', '.join(sorted(known))})")
-    try:
-        for notebook in notebooks:
-            found |= task_sources(notebook)
-    except (TypeError, AttributeError, KeyError) as error:
-        raise BadInput(f"{path} holds a damaged notebook ({type(error).__name__})") from error
-    return found
+    def points(self, partial: bool) -> float:
+        return sum(result.points(partial) for result in self.results)
 
 
-def _read_zip(path: Path, known: set[str]) -> list[dict]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            chosen = [m for m in archive.infolist() if Path(m.filename).name in known]
-            if any(member.file_size > _LARGEST for member in chosen):
-                raise BadInput(f"{path}: a notebook is over {_LARGEST >> 20} MB; clear its outputs")
-            notebooks = [json.loads(archive.read(member)) for member in chosen]
-        return [{**n, "cells": list(n["cells"])} for n in notebooks]
-    except (
-        *(zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError),
-        *(RuntimeError, NotImplementedError),  # encrypted, or compressed in an unknown way
-    ) as error:
-        raise BadInput(f"{path} is no zip with notebooks ({type(error).__name__})") from error
-
-
-def run_tasks(sources: Mapping[str, str], seconds: float = SECONDS) -> Faults:
-    """Run the tasks, each for so many seconds at most, and say what each misses.
+def grade(
+    submissions: Path,
+    out: Path,
+    *,
+    seconds: float = runner.SECONDS,
+    jobs: int = 1,
+    partial: bool = False,
+) -> Path:
+    """Grade everything in a folder.
 
     Args:
-        sources: as ``read_submission`` gives them; tasks that are missing count as not solved.
-        seconds: of wall time per task.
-    """
-    faults: Faults = {task.name: "not handed in" for task in tasks()}
-    left = [(name, sources[name]) for name in faults if name in sources]
-    while left:
-        done, why = _run(left, seconds)
-        faults |= dict(done)
-        if len(done) < len(left):
-            faults[left[len(done)][0]] = why
-        left = left[len(done) + 1 :]
-    return faults
-
-
-def _run(jobs: Sequence[tuple[str, str]], seconds: float) -> tuple[list, str]:
-    """Results of the first tasks, up to one that never answered, and what became of that one."""
-    with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder, "results")
-        results.touch()
-        command = [sys.executable, "-m", "seghw.assignment.runner", str(results)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, env=environment)
-        try:
-            child.stdin.write(json.dumps(jobs).encode())
-            child.stdin.close()
-            seen, since = 0, time.monotonic()
-            while True:
-                ended = child.poll() is not None  # asked first: then nothing more can come
-                lines = _answers(results, [None, *(name for name, _ in jobs)])
-                if len(lines) > seen:
-                    seen, since = len(lines), time.monotonic()
-                if ended or seen > len(jobs):
-                    return lines[1:], "it ended its process"
-                if time.monotonic() - since > (seconds if seen else _START):
-                    return lines[1:], f"it ran longer than {seconds:g} s"
-                time.sleep(0.02)
-        finally:
-            child.kill()
-            child.wait()
-
-
-def _answers(results: Path, expected: Sequence[str | None]) -> list:
-    """The whole lines so far, up to one that is not the answer expected next.
-
-    A task that writes into the file itself ends the list, and so costs its own points.
-    """
-    text = results.read_bytes()
-    found: list = []
-    for line, name in zip(text[: text.rfind(b"\n") + 1].splitlines(), expected, strict=False):
-        try:
-            task, answer = json.loads(line)
-        except (ValueError, TypeError):
-            break
-        if task != name or not isinstance(answer, str | None):
-            break
-        found.append([task, answer])
-    return found
-
-
-def grade(submissions: str | Path, out: str | Path, seconds: float = SECONDS) -> Path:
-    """Grade every zip and folder in a folder.
-
-    Args:
-        submissions: one zip, or one folder with notebooks, per student; its name is the student's.
-        out: ``grades.csv`` and ``feedback/<student>.html`` go here.
+        out: where ``grades.csv`` goes, with the pages and the other tables.
+        seconds: that a task may take.
+        jobs: submissions side by side.
+        partial: whether a task counts in part; see ``Result.points``.
 
     Returns:
-        The CSV: student, points in all, points per task, and what was wrong with the submission.
+        The table.
 
     Raises:
         BadInput: there is nothing to grade.
     """
-    submissions, out = Path(submissions), Path(out)
-    found = sorted(p for p in submissions.glob("*") if p.is_dir() or p.suffix == ".zip")
-    if not found:
-        raise BadInput(f"{submissions} holds no zip and no folder to grade")
-    every = tasks()
-    rows = []
-    for path in found:
-        name, remark = path.stem, ""
-        try:
-            faults = run_tasks(read_submission(path), seconds)
-        except BadInput as error:
-            faults, remark = {task.name: "not handed in" for task in every}, str(error)
-        points = [0 if faults[task.name] else task.points for task in every]
-        rows.append([name, sum(points), *points, remark])
-        print(f"{name}: {sum(points)} points{f' ({remark})' if remark else ''}", flush=True)
-        with atomic_write(out / "feedback" / f"{name}.html") as page:
-            page.write_text(feedback(name, every, faults), encoding="utf-8")
-    head = ["student", "points", *(task.name for task in every), "remark"]
-    write_csv(out / "grades.csv", head, rows)
+    if not submissions.is_dir():
+        raise BadInput(f"{str(submissions)!r} is no folder with submissions: SUBMISSIONS=folder")
+    entries = sorted(p for p in submissions.iterdir() if not p.name.startswith("."))
+    if not entries:
+        raise BadInput(f"{submissions} is empty: put one zip or folder per student into it")
+    before = _points_before(out / "grades.csv")
+    for page in [*(out / "feedback").glob("*.html"), *(out / "gradescope").glob("*.json")]:
+        page.unlink()
+    questions = {task.name: all_questions(task.name) for task in tasks() if not task.written}
+    rows: dict[Path, Graded] = {}
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        work = {pool.submit(_graded, p, questions, seconds, (submissions, out)): p for p in entries}
+        for future in as_completed(work):
+            rows[work[future]] = future.result()
+            graded = _distinct(rows[path] for path in entries if path in rows)
+            _write_table(out, graded, before, partial)
+            newest = graded[[path for path in entries if path in rows].index(work[future])]
+            _write_pages(out, newest, partial)
+            _say(f"{newest.name}: {newest.points(partial):g} points. {newest.remark}")
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        runner.end_all()
+    _write_statistics(out, graded)
     return out / "grades.csv"
 
 
-def feedback(name: str, every: Sequence[Task], faults: Faults) -> str:
-    """A student's page: points per task, and the idea that was missed; no hidden test."""
-    template = jinja2.Environment(autoescape=True).from_string(_PAGE)
-    return template.render(
-        name=name,
-        rows=[(task, faults[task.name]) for task in every],
-        total=sum(task.points for task in every if not faults[task.name]),
-        most=sum(task.points for task in every),
-    )
+def _graded(path: Path, questions: Mapping, seconds: float, hidden: Sequence[Path]) -> Graded:
+    """One submission's row; whatever is the matter with it stays in that row."""
+    name, identifier = student(path)
+    submission, remark = Submission(), ""
+    try:
+        submission = read(path)
+        remark = "; ".join(submission.remarks)
+    except Exception as error:  # damaged in one of the many ways of an archive
+        remark = reason(error) if isinstance(error, BadInput) else f"cannot be read: {reason(error)}"
+    try:
+        results = assess(submission, questions, seconds, hidden)
+    except Exception as error:
+        results = assess(Submission(), questions)
+        remark = f"cannot be graded: {reason(error)}; {remark}"
+    look = [f"look at {r.task.name}" for r in results if r.verdict.fault == "not graded, look at it"]
+    written = {
+        str(cell.about["grade_id"]): cell.source
+        for cells in submission.chapters.values()
+        for cell in cells
+        if cell.kind == "markdown" and cell.about.get("solution")
+    }
+    return Graded(name, identifier, results, written, _clean("; ".join([*look, remark])))
 
 
-def submit(name: str, edition: str | Path = EDITION) -> Path:
-    """Run an edition's tasks in a clean process, say which pass, and zip its notebooks.
+def _distinct(rows: Iterable[Graded]) -> list[Graded]:
+    """Equal names are numbered, so that nobody's row or page takes another's place."""
+    seen: Counter = Counter()
+    made = []
+    for row in rows:
+        slug = _slug(row.name)
+        seen[slug] += 1
+        name = row.name if seen[slug] == 1 else f"{row.name} ({seen[slug]})"
+        made.append(Graded(name, row.identifier, row.results, row.written, row.remark))
+    return made
 
-    Raises:
-        BadInput: no name, or no notebooks there.
-    """
-    edition = Path(edition)
-    slug = re.sub(r"\W+", "-", name).strip("-")
-    if not slug:
-        raise BadInput(f'a submission needs your name, got {name!r}: NAME="Ada Lovelace"')
-    faults = run_tasks(read_submission(edition))
-    for task in tasks():
-        print(f"{task.notebook[:2]} {task.name:22} {faults[task.name] or 'solved'}")
-    target = edition.parent / f"submission-{slug}.zip"
-    with atomic_write(target) as path, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for notebook in sorted(edition.glob("0*.ipynb")):
-            archive.write(notebook, notebook.name)
-    return target
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w-]+", "-", name)[:80].strip("-").lower() or "nameless"
+
+
+def _clean(text: str) -> str:
+    """One line that every table takes: no lone surrogate, no formula."""
+    text = " ".join(text.encode("utf-8", "replace").decode().split())
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+
+
+def _say(text: str) -> None:
+    """Print what the terminal can show; a closed one does not end the grading."""
+    try:
+        print(text.encode("ascii", "backslashreplace").decode() if not text.isascii() else text, flush=True)
+    except (OSError, ValueError):
+        return
+
+
+# -- tables and pages --------------------------------------------------------------------------
+
+
+def _points_before(table: Path) -> dict[str, str]:
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            return {row["Student"]: row["Points"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError, csv.Error):
+        return {}
+
+
+def _write_table(out: Path, rows: Sequence[Graded], before: Mapping, partial: bool) -> None:
+    coded = [task for task in tasks() if not task.written]
+    most = sum(task.points for task in coded)
+    head = ["Student", "ID", "Points", "Maximum", "Percent", "Before", *(t.name for t in coded)]
+    lines = []
+    for row in rows:
+        points = row.points(partial)
+        each = [f"{result.points(partial):g}" for result in row.results]
+        name = _clean(row.name)
+        total = [f"{points:g}", f"{most:g}", f"{100 * points / most:.1f}", before.get(name, "")]
+        lines.append([name, row.identifier, *total, *each, row.remark])
+    write_csv(out / "grades.csv", [*head, "Remark"], lines)
+
+
+def _write_pages(out: Path, row: Graded, partial: bool) -> None:
+    template = jinja2.Environment(autoescape=True).from_string(_PAGE.read_text(encoding="utf-8"))
+    most = sum(result.task.points for result in row.results)
+    page = template.render(row=row, partial=partial, most=most, total=row.points(partial))
+    with atomic_write(out / "feedback" / f"{_slug(row.name)}.html") as path:
+        path.write_text(page, encoding="utf-8", errors="replace")
+    tests = [
+        {
+            "name": f"{result.task.notebook[:2]} {result.task.title}",
+            "score": result.points(partial),
+            "max_score": result.task.points,
+            "output": _clean(f"{result.verdict.fault or 'solved'}"),
+        }
+        for result in row.results
+    ]
+    with atomic_write(out / "gradescope" / f"{_slug(row.name)}.json") as path:
+        text = json.dumps({"score": row.points(partial), "tests": tests}, indent=1)
+        path.write_text(text, encoding="utf-8")
+
+
+def _write_statistics(out: Path, rows: Sequence[Graded]) -> None:
+    """Per task how many solved it and which idea was missed most; who wrote alike; the words."""
+    lines, alike = [], []
+    for k, task in enumerate(task for task in tasks() if not task.written):
+        results = [row.results[k] for row in rows]
+        missed = Counter(r.verdict.fault for r in results if r.verdict.fault)
+        solved = sum(r.verdict.fault is None for r in results)
+        first = [task.notebook[:2], task.name, solved, len(rows)]
+        lines += [[*first, _clean(idea), count] for idea, count in missed.most_common()] or [first]
+        alike += _alike(task, rows, k)
+    head = ["chapter", "task", "solved", "of", "idea missed", "by"]
+    write_csv(out / "tasks.csv", head, lines)
+    write_csv(out / "alike.csv", ["chapter", "task", "length", "equal up to names"], alike)
+    answers = [
+        [_clean(row.name), task.name, row.written.get(task.name, "").strip(), ""]
+        for task in tasks()
+        if task.written
+        for row in rows
+    ]
+    write_csv(out / "written.csv", ["Student", "question", "answer", "points"], answers)
+
+
+def _alike(task: Task, rows: Sequence[Graded], k: int) -> list[list]:
+    groups = defaultdict(list)
+    codes = [("the chapter", task.parts[-1])]
+    codes += [(_clean(row.name), row.results[k].code.split("\n\n")[-1]) for row in rows]
+    for name, code in codes:
+        shape, length = outline(code)
+        if length >= _LONG:
+            groups[shape, length].append(name)
+    return [
+        [task.notebook[:2], task.name, length, ", ".join(names)]
+        for (_, length), names in groups.items()
+        if len(names) > 1
+    ]

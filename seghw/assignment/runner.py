@@ -1,89 +1,163 @@
-"""The process in which a submission's tasks run; ``grade`` starts it anew when a task ends it.
+"""Runs the harness in a process that cannot see the project, and reads what it answers.
 
-Reads JSON from standard input: ``[[name, source], ...]``. Writes one line of JSON per task to the
-file named on the command line: ``[name, fault or null]``.
-
-What guards the machine, after everything is imported: memory and file size are limited (not on
-Windows), nothing is printed, and an audit hook refuses to write, delete or rename files, to start
-processes and to open connections. That stops mistakes and mischief in Python. It is no sandbox:
-code that calls into C, or that looks for the file of the results, can get round it.
+On Linux bubblewrap makes the whole disk read-only, hides the project, the submissions and the home
+folder, and leaves no network; all that a submission starts ends with it. Elsewhere the system's
+limits hold (see ``harness``). Time is kept here: a task that answers too late ends the process, and
+the others go on in a new one.
 """
 
+import contextlib
 import json
 import os
+import queue
+import shutil
+import signal
+import subprocess
 import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-_PRELUDE = """
-import math
-import numpy as np
-import torch
-import torch.nn.functional as F
-from pycocotools import mask as coco_mask
-from scipy.ndimage import binary_erosion, distance_transform_edt
-from scipy.optimize import linear_sum_assignment
-from scipy.special import stdtrit
-from torch import nn
-def t_quantile(freedom):
-    return stdtrit(freedom, 0.975)
-"""
-_REFUSED = (
-    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate", "os.link"),
-    *("os.symlink", "shutil.rmtree", "shutil.move", "subprocess.Popen", "os.system", "os.exec"),
-    *("os.fork", "os.forkpty", "os.posix_spawn", "os.kill", "os.killpg", "socket.connect"),
-    *("socket.bind", "ctypes.dlopen", "os.startfile"),
-)
-_MEMORY = 4 << 30
+from seghw.config import ROOT
+
+SECONDS = 10.0  # a task may take; a right solution takes a fraction of one
+_START = 120.0  # seconds to import everything, on a busy machine
+_LINE = 16 << 20  # bytes of a task's answers
+_HARNESS = Path(__file__).with_name("harness.py")
+_running: set[subprocess.Popen] = set()
+
+#: A task's source: the statements that it needs, then the one that defines it.
+Jobs = Mapping[str, tuple[Sequence[str], Sequence[dict]]]
 
 
-def _guard(event: str, arguments: tuple) -> None:
-    if event in _REFUSED:
-        raise PermissionError(f"{event} is not allowed in a graded task")
-    if event == "open":
-        path, mode, flags = arguments
-        writes = (mode and set(mode) & set("wax+")) or flags & (os.O_WRONLY | os.O_RDWR)
-        if writes and path != os.devnull:
-            raise PermissionError(f"{path}: a graded task may not write files")
+@cache
+def guard(*hidden: Path) -> tuple[str, ...]:
+    """The command that a process is run by, so that it cannot change or see anything.
+
+    Returns:
+        Nothing where bubblewrap is missing or not allowed.
+    """
+    bubblewrap = shutil.which("bwrap")
+    if sys.platform != "linux" or not bubblewrap:
+        return ()
+    command = [bubblewrap, "--ro-bind", "/", "/", "--tmpfs", "/tmp", "--dev", "/dev"]
+    command += ["--proc", "/proc", "--unshare-all", "--die-with-parent", "--new-session"]
+    for place in (Path.home(), ROOT, *hidden):
+        if place.is_dir() and place.resolve() != Path("/"):
+            command += ["--tmpfs", str(place.resolve())]
+    for place in {sys.prefix, sys.base_prefix}:
+        command += ["--ro-bind", place, place]
+    command += ["--ro-bind", str(_HARNESS), "/tmp/harness.py", "--chdir", "/tmp"]
+    works = subprocess.run([*command, sys.executable, "-c", ""], capture_output=True, check=False)
+    return tuple(command) if works.returncode == 0 else ()
 
 
-def _limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def run(jobs: Jobs, seconds: float = SECONDS, hidden: Sequence[Path] = ()) -> dict[str, Any]:
+    """Ask every task; each may take so many seconds of wall time.
+
+    Args:
+        jobs: task to its source and its questions.
+        hidden: folders that the students' code must not see.
+
+    Returns:
+        Task to its answers as plain data, one per question, or to a dict with ``why`` not.
+    """
+    answers: dict[str, Any] = {}
+    left = dict(jobs)
+    while left:
+        done, why = _run(left, seconds, guard(*map(Path, hidden)))
+        answers |= done
+        left = {name: job for name, job in left.items() if name not in done}
+        if left:
+            name = next(iter(left))
+            answers[name] = {"why": why}
+            del left[name]
+    return answers
 
 
-def main() -> None:
-    from seghw.assignment import CHECKS, SEEDS, fault, reference
-
-    jobs = json.load(sys.stdin)
-    prelude: dict = {}
-    exec(_PRELUDE, prelude)
-    for name in CHECKS:  # torch loads parts of itself when first used, which the guard would refuse
-        fault(name, getattr(reference, name))
-
-    results = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    for stream in (0, 1, 2):
-        os.dup2(silent, stream)
-    _limit_memory()
-    os.write(results, b"[null, null]\n")  # ready
-    sys.addaudithook(_guard)
-    for name, source in jobs:
-        space = dict(prelude)
+def _run(jobs: Jobs, seconds: float, command: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Answers of the first tasks, up to one that gave none, and what became of that one."""
+    with tempfile.TemporaryDirectory() as folder:
+        harness = "/tmp/harness.py" if command else str(_HARNESS)
+        child = subprocess.Popen(
+            [*command, sys.executable, "-s", "-P", "-W", "ignore", harness],
+            **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL},
+            cwd=folder,
+            env=_environment(folder),
+            start_new_session=True,
+        )
+        _running.add(child)
         try:
-            exec(compile(source, f"<{name}>", "exec"), space)
-            if name in space:
-                faults = (fault(name, space[name], seed) for seed in SEEDS)
-                found = next(filter(None, faults), None)
-            else:
-                found = f"the cell does not define {name}"
-        except BaseException as error:  # SystemExit and KeyboardInterrupt as well
-            found = f"the cell stopped with {type(error).__name__}: {error}".splitlines()[0]
-        os.write(results, (json.dumps([name, found and found[:300]]) + "\n").encode())
-    os._exit(0)  # what a task left running does not hold the process
+            lines: queue.Queue = queue.Queue(100)
+            threading.Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
+            listed = [[name, list(parts), list(asked)] for name, (parts, asked) in jobs.items()]
+            with contextlib.suppress(OSError):  # it ended already; that shows below
+                child.stdin.write(json.dumps({"jobs": listed, "seconds": seconds}).encode())
+                child.stdin.close()
+            return _collect(list(jobs), lines, seconds)
+        finally:
+            end(child)
+            _running.discard(child)
 
 
-if __name__ == "__main__":
-    main()
+def _collect(names: list[str], lines: queue.Queue, seconds: float) -> tuple[dict[str, Any], str]:
+    answers: dict[str, Any] = {}
+    deadline, expected = time.monotonic() + _START, ["", *names]
+    while len(answers) < len(names):
+        try:
+            line = lines.get(timeout=max(deadline - time.monotonic(), 0.001))
+        except queue.Empty:
+            return answers, f"it ran longer than {seconds:g} s"
+        if line is None:
+            return answers, "it ended its process"
+        name, answer = _parsed(line)
+        if name != expected[0]:  # what a task wrote there itself
+            continue
+        if answer == {"ended": True}:
+            answer = {"why": "it ended its process"}
+        if expected.pop(0):
+            answers[name] = answer
+        deadline = time.monotonic() + seconds
+    return answers, ""
+
+
+def _parsed(line: bytes) -> tuple[Any, Any]:
+    try:
+        found = json.loads(line)
+        return ("", None) if found == "ready" else tuple(found)[:2]
+    except (ValueError, TypeError, RecursionError):
+        return None, None
+
+
+def _read(stream: Any, lines: queue.Queue) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the stream was closed meanwhile
+        while (line := stream.readline(_LINE)).endswith(b"\n"):
+            lines.put(line)
+    lines.put(None)
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """What a library needs, and nothing of what else the grader's own environment holds."""
+    passed = ("PATH", "SYSTEMROOT", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg"}
+    places = {"HOME": folder, "TMPDIR": folder, "TEMP": folder, "MPLCONFIGDIR": folder}
+    return {k: os.environ[k] for k in passed if k in os.environ} | settings | places
+
+
+def end(child: subprocess.Popen) -> None:
+    """End a process and what it started."""
+    with contextlib.suppress(OSError, AttributeError):  # gone; or Windows, which has no groups
+        os.killpg(child.pid, signal.SIGKILL)
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def end_all() -> None:
+    """End whatever runs, when the grading itself is interrupted."""
+    for child in list(_running):
+        end(child)

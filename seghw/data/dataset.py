@@ -62,17 +62,6 @@ class SegmentationSet:
             names=tuple(self.names[i] for i in numbers) if self.names else (),
         )
 
-    def partition(self, *fractions: float, seed: int = 0) -> tuple[np.ndarray, ...]:
-        """The sorted indices of disjoint random parts: ``fractions`` of the images, and the rest.
-
-        The same seed always gives the same parts. ``partition(0.8, 0.1)`` returns three of them.
-        """
-        if min(fractions, default=0) < 0 or sum(fractions) > 1:
-            raise BadInput(f"fractions must be >= 0 and add up to 1 at most, got {fractions}")
-        order = np.random.default_rng(seed).permutation(len(self))
-        cuts = np.round(np.cumsum(fractions) * len(self)).astype(int)
-        return tuple(np.sort(part) for part in np.split(order, cuts))
-
     def save(self, folder: str | Path) -> None:
         """Write the set to a new folder: two ``.npy`` arrays and ``set.json``.
 

@@ -122,9 +122,10 @@ def _as_set(loaded: Any, name: str) -> SegmentationSet:
 def _channel(values: Any) -> np.ndarray:
     """uint8 (S * S,) from a list of ints or an array; bytes() refuses all but 0..255."""
     values = _made(values)
-    return np.frombuffer(
-        bytes(np.ravel(values).tolist() if isinstance(values, np.ndarray) else [*values]), np.uint8
-    )
+    values = values.ravel().tolist() if isinstance(values, np.ndarray) else values
+    if not isinstance(values, list):
+        raise ValueError(f"a channel is a {type(values).__name__}, not a list of ints")
+    return np.frombuffer(bytes(values), np.uint8)
 
 
 def _boxes(box_map: dict, size: int) -> list[Box]:

@@ -108,7 +108,7 @@ def split_real(data: SegmentationSet, split: str, count: int | None = None) -> S
     Raises:
         BadInput: the split would be empty.
     """
-    return _part(data, data.partition(0.7, 0.15)[SPLITS.index(split)], split, count)
+    return _part(data, split, (0.7, 0.15), count)
 
 
 def split_by_name(data: SegmentationSet, split: str) -> SegmentationSet:
@@ -119,7 +119,7 @@ def split_by_name(data: SegmentationSet, split: str) -> SegmentationSet:
     hashes = [hashlib.sha256(name.encode()).digest() for name in data.names]
     place = [int.from_bytes(each[:4], "big") / 2**32 for each in hashes]
     sides = np.searchsorted((0.7, 0.85), place, side="right")
-    return _part(data, np.flatnonzero(sides == SPLITS.index(split)), split)
+    return data.subset(np.flatnonzero(sides == SPLITS.index(split)))
 
 
 def digest(data: SegmentationSet) -> str:
@@ -156,12 +156,15 @@ def cached_scenes(
 
 
 def _part(
-    data: SegmentationSet, indices: np.ndarray, split: str, count: int | None = None
+    data: SegmentationSet, split: str, fractions: tuple[float, ...], count: int | None
 ) -> SegmentationSet:
-    """At most ``count`` images of a part, and only these are read."""
+    """At most ``count`` images of a random part, always the same, and only these are read."""
+    order = np.random.default_rng(0).permutation(len(data))
+    parts = np.split(order, np.round(np.cumsum(fractions) * len(data)).astype(int))
+    indices = np.sort(parts[SPLITS.index(split)])[:count]
     if not len(indices):
         raise BadInput(f"{data.name!r}: {len(data)} images are too few for a {split} set as well")
-    return data.subset(indices[:count])
+    return data.subset(indices)
 
 
 def _missing_archives() -> str:
@@ -178,7 +181,7 @@ def _purdue(split: str, count: int) -> SegmentationSet:
     data = _cached(f"purdue5-{archive.stem}-{sha}", lambda: purdue.read_archive(archive))
     if split == "test":
         return data.subset(slice(0, count))
-    return _part(data, data.partition(0.95)[SPLITS.index(split)], split, count)
+    return _part(data, split, (0.95,), count)
 
 
 def _coco(size: int) -> SegmentationSet:

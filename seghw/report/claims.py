@@ -8,6 +8,7 @@ else reads: chapters, page, figures and command line.
 import math
 import textwrap
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -253,10 +254,10 @@ def planned_runs(records: Any) -> list[TrainConfig]:
             )
             for seed, rate, (loss, c, network) in product(SEEDS, RATES[recipe], settings)
         ]
-        if group.all.empty:
-            continue
-        scored = [*map(group.best, REPORT_LOSSES), group.coefficients()[COEFFICIENTS[family][-1]]]
-        if family == "shapes":
+        scored = []
+        with suppress(BadInput):  # what has no runs yet has no best setting either
+            scored += map(group.best, REPORT_LOSSES)
+            scored.append(group.coefficients()[COEFFICIENTS[family][-1]])
             scored += group.pair(PARTS["no ASPP"])
         scored = {replace(runs.config.iloc[0], seed=0) for runs in scored}
         for (loss, _, part), runs in group.all.groupby(["loss", "coefficient", "part"]):
@@ -316,8 +317,8 @@ def basis(row: Any) -> str:
     """On what a row rests: ``500 images, 13 seeds (3-15)``."""
     if row.exact or not row.seeds:
         return "exact" if row.exact else "no runs"
-    seeds = f"{row.seeds} seed{'s' * (row.seeds > 1)} ({row.judged_on})"
-    chose = ", which chose too" * row.chosen_on_same
+    seeds = f"{row.seeds} seed{'' if row.seeds == 1 else 's'} ({row.judged_on})"
+    chose = ", which chose too" if row.chosen_on_same else ""
     return f"{row.images} images{'*' * math.isnan(row.image_error)}, {seeds}{chose}"
 
 
@@ -346,8 +347,8 @@ def _many_text(sentences: pd.DataFrame) -> str:
     moved = sentences[sentences[list(FACTORS)].nunique(axis=1) > 1]
     judged = (~sentences.exact & (sentences.verdict != UNDECIDED)).sum()
     lines = [
-        f"{judged} verdicts rest on estimates; up to {judged * (1 - stats.LEVEL):.1f} of them would "
-        "be wrong by chance. Judged together (Holm, 1979), these become undecided: "
+        f"{judged} verdicts rest on estimates; up to {judged * (1 - stats.LEVEL):.1f} of them "
+        "would be wrong by chance. Judged together (Holm, 1979), these become undecided: "
         f"{', '.join(map(str, fallen)) or 'none'}.",
     ]
     for _, s in moved.iterrows():

@@ -386,7 +386,7 @@ def _tables(
 ) -> dict[Path, Callable[[Path], None]]:
     """Files to what writes them: the evaluated runs' images, the segmenter's numbers, claims."""
     from seghw.report.claims import write_claims
-    from seghw.report.sam_comparison import compare_records, write_rows
+    from seghw.report.sam_comparison import write_rows
 
     def write_images(path: Path, case: Sequence[str]) -> None:
         table = records.evaluation(*case).table()
@@ -394,7 +394,7 @@ def _tables(
             table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
 
     def write_sam(path: Path) -> None:
-        write_rows([compare_records(records, family) for family in DRAWN], path)
+        write_rows([records.sam_comparison(family) for family in DRAWN], path)
 
     tables = {
         out / f"{recipe}-{family}-{loss}.csv": partial(write_images, case=(family, recipe, loss))

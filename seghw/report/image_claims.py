@@ -93,9 +93,6 @@ def dilation_context(group: Group) -> Iterator[Effect]:
     reading = f"width of the kernel, rate {rates[-1]} minus rate {rates[0]}"
     reach = np.array([2.0 * (rates[-1] - rates[0])])
     yield Effect(reading, "positions", reach, exact=True, deciding=False)
-    reading = f"taps of 9 inside the map, rate {rates[-1]} minus rate {rates[0]}"
-    lost = np.array([taps_inside(rates[-1], side) - taps_inside(rates[0], side)])
-    yield Effect(reading, "positions", lost, exact=True, deciding=False, detail=detail)
 
 
 def width_seen(rate: int, side: int) -> float:
@@ -215,11 +212,12 @@ def against_sam(group: Group, reading: str, unit: str, table: str, score: Score)
     both = [draw({"sam": theirs, "ours": on(counts_of(f), table)[picked]}) for f in runs.folder]
     scores = np.array([score(c["sam"], c["ours"]) for c in both])
     name, side = group.records.segmenter.name, group.records.segmenter.side
+    name = name.partition(",")[0]
     note = f"{name} is not SAM; no published SAM has been run" * (side < PUBLISHED_SIDE)
     more = {"images": len(picked), "deciding": not note, "note": note}
     error = image_error(unit, scores)
-    reading = f"{reading}: {name.partition(',')[0]} (true boxes) {{}} the network"
-    reading = reading.format("/" if unit == RATIO else "minus")
+    minus = "/" if unit == RATIO else "minus"
+    reading = f"{reading}: {name} (true boxes) {minus} the network"
     return effect(reading, unit, scores[:, 0], [runs], image_error=error, **more)
 
 

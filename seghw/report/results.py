@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from seghw.config import COEFFICIENTS, DRAWN, RUNS, SEEDS, TrainConfig
+from seghw.config import COEFFICIENTS, DRAWN, RECIPES, RUNS, SEEDS, TrainConfig
 from seghw.data.dataset import SegmentationSet
 from seghw.data.splits import default_dataset, open_split
-from seghw.errors import BadInput
+from seghw.errors import BadInput, whole_number
 from seghw.runs import load_runs
 
 if TYPE_CHECKING:
@@ -44,14 +44,21 @@ class Records:
         folder: of the run records.
         profile: of the runs.
         sam: model id or folder for the segmenter; None takes the one that needs no download.
+        sam_images: how many images of a test set the segmenter is asked about.
     """
 
     def __init__(
-        self, folder: str | Path = RUNS, profile: str = "laptop", sam: str | None = None
+        self,
+        folder: str | Path = RUNS,
+        profile: str = "laptop",
+        sam: str | None = None,
+        sam_images: int = 60,
     ) -> None:
         self.folder, self.profile, self.sam = Path(folder), profile, sam
+        self.sam_images = sam_images
         self.test_set = cache(self._test_set)
         self.evaluation = cache(self._evaluation)
+        self.sam_comparison = cache(self._sam_comparison)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -127,3 +134,20 @@ class Records:
 
         # Naming a model is asking for it; the default is on this machine already.
         return load_sam(self.sam, download=self.sam is not None)
+
+    def _sam_comparison(self, family: str) -> Any:
+        """The segmenter and the best MSE + Dice runs on a sample of a family's test set.
+
+        Returns:
+            What ``sam_comparison.compare`` gives.
+
+        Raises:
+            BadInput: there is no segmenter, or there are no such runs with weights.
+        """
+        from seghw.report.sam_comparison import compare
+
+        segmenter, data = self.segmenter, self.test_set(family)
+        count = min(whole_number("images", self.sam_images, least=1), len(data))
+        picked = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
+        ours = {r: self.evaluation(family, r, "mse_dice").masks[picked] for r in RECIPES}
+        return compare(segmenter, data.subset(picked), ours, picked)

@@ -20,7 +20,16 @@ import numpy as np
 import pandas as pd
 
 from seghw import metrics
-from seghw.config import BALANCED, COEFFICIENTS, LOSS_NAMES, PROFILES, RECIPES, REPORT_LOSSES, SEEDS
+from seghw.config import (
+    BALANCED,
+    COEFFICIENTS,
+    LOSS_NAMES,
+    PROFILES,
+    RECIPES,
+    REPORT_LOSSES,
+    SEEDS,
+    classes_of,
+)
 from seghw.errors import BadInput
 from seghw.report.stats import (
     RATIO,
@@ -186,7 +195,14 @@ def effect(
 # -- scores of images -----------------------------------------------------------------------------
 
 
-def of_validation(reading: str, combine: Score, *tables: pd.DataFrame, **more: Any) -> Effect:
+def of_validation(
+    reading: str,
+    combine: Score,
+    *tables: pd.DataFrame,
+    unit: str = "IoU",
+    chosen_on: Sequence[int] = SEEDS,
+    **more: Any,
+) -> Effect:
     """The effect of what ``combine`` makes of the validation IoU of each table's runs.
 
     The error due to the choice of the validation images, of which no counts are kept, is that of
@@ -194,36 +210,38 @@ def of_validation(reading: str, combine: Score, *tables: pd.DataFrame, **more: A
     seed has counts in all of the tables.
 
     Args:
-        reading: of the effect.
+        reading, unit: of the effect.
         combine: takes one score, or an array of scores, for each table.
-        tables: runs indexed by seed.
-        more: further fields of ``Effect``, and ``column``, another one than ``"score"``.
+        tables: runs indexed by seed, with their scores.
+        chosen_on: the seeds by which their settings were chosen.
+        more: further fields of ``Effect``.
     """
-    column, images = (
-        more.pop("column", "score"),
-        PROFILES[tables[0].profile.iloc[0]].validation_count,
-    )
-    more = {"unit": "IoU", "chosen_on": SEEDS, "images": images, **more}
-    judging = judges(*tables, chosen_on=more["chosen_on"])
-    values = combine(*(table[column].to_numpy() for table in judging))
+    images, tested, error = PROFILES[tables[0].profile.iloc[0]].validation_count, [], math.nan
+    judging = judges(*tables, chosen_on=chosen_on)
+    values = combine(*(table.score.to_numpy() for table in judging))
     tested = with_counts(tables)
-    if tested[0].empty:
-        return effect(reading, values=values, tables=judging, image_error=math.nan, **more)
-    scores = image_scores(lambda *c: combine(*map(mean_iou, c)), folders(tested))
-    test_images = len(counts_of(tested[0].folder.iloc[0])["pixels"])
-    error = image_error(more["unit"], scores) * math.sqrt(test_images / images)
-    return effect(reading, values=values, tables=judging, image_error=error, **more)
+    if len(tested[0]):
+        scores = image_scores(lambda *c: combine(*map(mean_iou, c)), folders(tested))
+        error = image_error(unit, scores) * math.sqrt(test_images(tested) / images)
+    more |= {"image_error": error, "images": images, "chosen_on": chosen_on}
+    return effect(reading, unit, values, judging, **more)
 
 
-def of_images(reading: str, unit: str, score: Score, *tables: pd.DataFrame, **more: Any) -> Effect:
+def of_images(
+    reading: str,
+    unit: str,
+    score: Score,
+    *tables: pd.DataFrame,
+    chosen_on: Sequence[int] = SEEDS,
+    **more: Any,
+) -> Effect:
     """The effect of a score of test images.
 
     Args:
         reading, unit: of the effect.
-        score: takes the counts of one run of each table, summed over images: by name, (draws, C,
-            k). Gives one number a draw.
-        tables: runs indexed by seed.
-        more: further fields of ``Effect``.
+        score: takes the counts of one run of each table, summed over images: (draws, C, k) by
+            name. Gives one number a draw.
+        tables, chosen_on, more: as for ``of_validation``.
 
     Raises:
         BadInput: no seed has counts in all of the tables.
@@ -231,18 +249,21 @@ def of_images(reading: str, unit: str, score: Score, *tables: pd.DataFrame, **mo
     tested = with_counts(tables)
     if tested[0].empty:
         raise BadInput(f"{tables[-1].run_id.iloc[0]} and the like have no counts of test images")
-    more = {"chosen_on": SEEDS, **more}
-    judging = judges(*tested, chosen_on=more["chosen_on"])
+    judging = judges(*tested, chosen_on=chosen_on)
     scores = image_scores(score, folders(judging))
-    more["images"] = len(counts_of(judging[0].folder.iloc[0])["pixels"])
-    more["image_error"] = image_error(unit, scores)
-    return effect(reading, unit, scores[:, 0], judging, **more)
+    more |= {"image_error": image_error(unit, scores), "images": test_images(judging)}
+    return effect(reading, unit, scores[:, 0], judging, chosen_on=chosen_on, **more)
 
 
 def with_counts(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     """The tables cut to the seeds of which every table has counts of the test images."""
     counted = [t[[(folder / "counts.npz").is_file() for folder in t.folder]] for t in tables]
     return judges(*counted, chosen_on=())
+
+
+def test_images(tables: Sequence[pd.DataFrame]) -> int:
+    """How many test images the runs have counts of."""
+    return len(counts_of(tables[0].folder.iloc[0])["pixels"])
 
 
 def folders(tables: Sequence[pd.DataFrame]) -> Iterator[tuple[Path, ...]]:
@@ -271,7 +292,7 @@ def dice_bounded(group: Group) -> Iterator[Effect]:
 
     from seghw.losses import DICE_LOSSES
 
-    batch, classes = RECIPES[group.recipe].batch_size, len(group.all.config.iloc[0].classes)
+    batch, classes = RECIPES[group.recipe].batch_size, len(classes_of(group.dataset))
     target = torch.zeros(batch, classes, 8, 8)
     target[..., :4] = 1
     ends = [DICE_LOSSES[group.recipe](pred, target).item() for pred in (target, 1 - target)]
@@ -426,17 +447,12 @@ def mse_before_dice(group: Group) -> Iterator[Effect]:
 def overfits_less(group: Group) -> Iterator[Effect]:
     """True if the other losses leave a wider gap from training to validation, false if narrower."""
     best = {loss: group.best(loss) for loss in REPORT_LOSSES}
-    for runs in best.values():
-        runs["gap"] = runs.training_iou - runs.validation_iou
-        runs["mse_gap"] = 100 * (1 - runs.training_mse / runs.validation_mse)
+    gap = {
+        k: runs.assign(score=runs.training_iou - runs.validation_iou) for k, runs in best.items()
+    }
     for loss in ("mse", "dice"):
         reading = f"IoU gap (training - validation), {REPORT_LOSSES[loss]} minus MSE + Dice"
-        yield of_validation(reading, minus, best[loss], best["mse_dice"], column="gap")
-    if group.recipe == "report":  # where the IoU is so low that its gap says little
-        tables = judges(best["mse"], best["mse_dice"])
-        reading = "MSE gap in % of the validation MSE, MSE minus MSE + Dice"
-        more = {"image_error": math.nan, "deciding": False}
-        yield effect(reading, "%", tables[0].mse_gap - tables[1].mse_gap, tables, **more)
+        yield of_validation(reading, minus, gap[loss], gap["mse_dice"])
 
 
 @claim(10, "Dice is difficult and unstable to minimize", "4.4", BELOW_1, "1 to 4")

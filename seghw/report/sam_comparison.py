@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +26,7 @@ from scipy.optimize import linear_sum_assignment
 from tqdm.auto import tqdm
 
 from seghw import metrics
-from seghw.config import RECIPES
 from seghw.data.dataset import Box, SegmentationSet
-from seghw.errors import whole_number
 from seghw.io import atomic_write
 from seghw.metrics import ratio
 from seghw.sam import (
@@ -43,7 +40,6 @@ from seghw.sam import (
     segment_points,
 )
 
-IMAGES = 60  # of a test set that are compared
 CLICKS = (1, 3, 5)
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 #: Distance at which outlines still meet, as a share of the diagonal (Cheng et al., CVPR 2021).
@@ -67,24 +63,6 @@ class Comparison:
         texts = [f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in rows.itertuples()]
         table = rows.assign(text=texts).pivot(index="who", columns="score", values="text")
         return table.loc[rows.who.unique(), rows.score.unique()]
-
-
-def compare_records(records: Any, family: str, images: int = IMAGES) -> Comparison:
-    """The segmenter and the best MSE + Dice runs on a sample of a family's test set.
-
-    Args:
-        records: ``report.results.Records``.
-        family: ``"shapes"`` or ``"coco"``.
-        images: how many at most, at least 1.
-
-    Raises:
-        BadInput: there is no segmenter, or there are no such runs with weights.
-    """
-    segmenter, data = records.segmenter, records.test_set(family)
-    count = min(whole_number("images", images, least=1), len(data))
-    picked = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
-    ours = {r: records.evaluation(family, r, "mse_dice").masks[picked] for r in RECIPES}
-    return compare(segmenter, data.subset(picked), ours, picked)
 
 
 def compare(

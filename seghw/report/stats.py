@@ -218,6 +218,7 @@ def image_error(unit: str, scores: np.ndarray) -> float:
     return float(np.nanstd(scores.mean(0))) if len(scores) else math.nan
 
 
+@cache
 def counts_of(folder: Path) -> Tables:
     """A run's counts, and what must be put together image by image.
 

@@ -217,7 +217,7 @@ class Run:
             mean = None if np.isnan(iou).all() else round(float(np.nanmean(iou)), 5)
             row[f"{name}_iou"] = mean
             row[f"{name}_mse"] = float(f"{squares / data.masks.size:.6g}")
-        row["validation_iou_per_class"] = [None if np.isnan(v) else round(v, 5) for v in iou]
+        row["validation_iou_per_class"] = [None if np.isnan(v) else round(float(v), 5) for v in iou]
         return row
 
     def _divergence(self, step: int, loss: Tensor) -> str:
@@ -317,6 +317,11 @@ def _check_data(config: TrainConfig, data: Sequence[SegmentationSet], folder: Pa
                 f"the data has classes {given}, {config.dataset} needs {names}; "
                 f"leave --dataset out, or make it {dataset_of(given)!r}"
             )
+    if len(data[0]) == 1 and data[0].images[0, 0].size == 64:
+        raise BadInput(
+            "a single training image of 8 x 8 leaves batch normalization one value a channel, and "
+            "nothing to average; bring a second or a larger one"
+        )
     if not (folder / "run.json").is_file():
         return
     record = read_record(folder)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -132,13 +133,19 @@ def _on_dask(work: Sequence[tuple], scheduler: str) -> Iterable[tuple[str, str]]
     try:
         from distributed import Client
         from distributed import as_completed as completed
+        from distributed.comm import get_address_host_port
     except ImportError as error:
         raise BadInput("a scheduler needs Dask: pip install 'seghw[distributed]'") from error
-    is_file = scheduler.endswith(".json")
-    if is_file and not Path(scheduler).is_file():
-        raise BadInput(f"there is no scheduler file '{scheduler}'; start `dask scheduler` first")
     try:
-        client = Client(**{"scheduler_file" if is_file else "address": scheduler}, timeout=10)
+        address = scheduler
+        if scheduler.endswith(".json"):
+            address = json.loads(Path(scheduler).read_text(encoding="utf-8"))["address"]
+        # Asked first: a client that meets nobody would leave its threads behind.
+        socket.create_connection(get_address_host_port(address), timeout=10).close()
+        client = Client(address, timeout=10)
+    except FileNotFoundError as error:
+        line = f"there is no scheduler file '{scheduler}'; start `dask scheduler` first"
+        raise BadInput(line) from error
     except Exception as error:  # whatever the file or the network has in store
         raise BadInput(f"no Dask scheduler answers at {scheduler!r}: {reason(error)}") from error
     with client:

@@ -1,0 +1,175 @@
+"""Kinds of bad input, over the whole field: one clear line or the right answer, nothing else."""
+
+import json
+import os
+import socket
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from seghw.cli import main
+from seghw.config import class_specs, classes_of, dataset_of
+from seghw.data import SegmentationSet, coco
+from seghw.data.splits import split_real
+from seghw.errors import BadInput
+from seghw.io import atomic_folder, atomic_write
+
+fields = settings(
+    max_examples=100,
+    derandomize=True,  # the same cases in every run
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+WIDTH, HEIGHT = 320, 280
+BOX = [30, 40, 220, 210]
+ODD = [-1, 0, 1e308, 10**400, -(2**63), float("nan"), float("inf"), None, "7", []]
+numbers = st.sampled_from(ODD)
+
+
+def answer(root, name="cat", **about):
+    """The set built of one image with one cat, sound but for ``about``, or what refuses it."""
+    corners = [30, 40, 250, 40, 250, 250, 30, 250]
+    image = {"id": 1, "file_name": "1.png", "width": WIDTH, "height": HEIGHT}
+    image |= {side: about.pop(side) for side in ("width", "height") if side in about}
+    cat = {"id": 7, "image_id": 1, "category_id": 3, "bbox": BOX, "segmentation": [corners]}
+    whole = {"images": [image], "annotations": [cat | about]}
+    whole["categories"] = [{"id": 3, "name": name}]
+    (root / "a.json").write_text(json.dumps(whole), encoding="utf-8")
+    if not (root / "1.png").exists():
+        Image.new("RGB", (WIDTH, HEIGHT)).save(root / "1.png")
+    try:
+        return coco.build(root / "a.json", root, [name], 32)
+    except BadInput as error:
+        line = str(error)
+    assert len(line.splitlines()) == 1
+    return line
+
+
+@fields
+@given(st.integers(0, 3), numbers | st.floats(10, 300) | st.floats(-300, -10))
+def test_a_box_that_is_not_its_mask_s_is_refused(tmp_path, side, wrong):
+    """Moved or resized by ten pixels or more, or not a finite number."""
+    shift = isinstance(wrong, float) and abs(wrong) <= 300
+    box = [*BOX[:side], BOX[side] + wrong if shift else wrong, *BOX[side + 1 :]]
+    line = answer(tmp_path, bbox=box)
+    assert "bbox" in line or (min(box[2:]) < 200 and "a box under 200" in line)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [[30, 40, 250, 250], [0, 0, 320, 280], [30, 40, 220], [250, 250, -220, -210], [0.1, 0.1, 1, 1]],
+)
+def test_boxes_of_another_convention(tmp_path, box):
+    """Corners, the whole image, three numbers, from the other corner, shares of the image."""
+    assert any(word in answer(tmp_path, bbox=box) for word in ("bbox", "a box under 200 pixels"))
+    small = [[30, 40, 60, 40, 60, 70, 30, 70]]
+    assert "bbox" in answer(tmp_path, bbox=BOX, segmentation=small)
+    # Some pixels are the annotator's: 220 of 320 and 210 of 280 pixels are 22 and 24 of 32.
+    assert answer(tmp_path, bbox=[28, 43, 219, 208.5]).masks.sum() == 22 * 24
+
+
+size = st.lists(st.sampled_from([HEIGHT, WIDTH, 1, 10**6, 2**31, 2**63, *ODD]), max_size=3)
+runs = st.lists(st.sampled_from([40, WIDTH * HEIGHT, 2**32, 2**63, *ODD]), max_size=5)
+runs |= st.text(st.characters(codec="ascii"), max_size=9) | st.text(max_size=3) | numbers
+outlines = st.lists(st.lists(st.integers(-50, 700) | numbers, max_size=9) | numbers, max_size=3)
+outlines |= st.fixed_dictionaries({"size": size | st.just([HEIGHT, WIDTH]), "counts": runs})
+
+
+@fields
+@given(st.lists(outlines, min_size=6, max_size=6))
+def test_no_outline_ends_the_interpreter(tmp_path, drawn):
+    """Refused in a line, or filled."""
+    for outline in drawn:
+        built = answer(tmp_path, segmentation=outline)
+        assert "outline" in built if isinstance(built, str) else built.masks.any()
+
+
+MEASURED = {
+    "another size": {"segmentation": {"size": [4, 4], "counts": "0PPPPPPPPPPPPPPPPPPPPPPPPPP"}},
+    "a pixel short": {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [0, 320 * 280 - 1]}},
+    "a long outline": {"segmentation": [[0, 0, 639, 559] * 2000]},
+    "a large image": {"width": 10**9, "height": 10**9},
+    "too many pixels": {"width": 65_000, "height": 65_000},
+    "no pixels": {"width": 0},
+}
+
+
+@pytest.mark.parametrize("case", MEASURED)
+def test_what_goes_into_c_is_measured_first(tmp_path, case):
+    line = answer(tmp_path, **MEASURED[case])
+    assert "instances_*.json" in line or "no usable outline" in line
+
+
+PLACES = {
+    "a device": lambda path: os.devnull,
+    "a pipe": os.mkfifo,
+    "a link": lambda path: path.symlink_to(path.with_name("mine")),
+    "a broken link": lambda path: path.symlink_to(path.with_name("nowhere")),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a folder": os.mkdir,
+    "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and sockets are files elsewhere only")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.parametrize("place", PLACES)
+def test_only_a_plain_file_is_replaced(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)  # a socket's name must be short
+    (tmp_path / "mine").write_text("mine")
+    path = PLACES[place](tmp_path.joinpath("t")) or tmp_path / "t"
+    before = os.lstat(path)
+    with pytest.raises(BadInput, match="not a plain file"), atomic_write(path) as temporary:
+        temporary.write_text("new")
+    after = os.lstat(path)
+    assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert {each.name for each in tmp_path.iterdir()} <= {"mine", "t"}
+    (tmp_path / "l").symlink_to(tmp_path / "disk")  # a folder may lie on another disk
+    with atomic_folder(tmp_path / "l") as temporary:
+        (temporary / "part").touch()
+    assert (tmp_path / "disk" / "part").exists()
+    assert (tmp_path / "l").is_symlink()
+
+
+@fields
+@given(st.integers(1, 9), st.integers(6, 9), st.booleans())
+def test_the_smallest_sets_can_be_split_stored_and_opened(tmp_path_factory, classes, count, empty):
+    """Of every class count, also where no image of a part holds anything."""
+    masks = np.zeros((count, classes, 8, 8), bool)
+    masks[:, :, 2:5, 3:6] = not empty
+    boxes = [[] if empty else [(c, 3, 2, 5, 4) for c in range(classes)]] * count
+    specs = class_specs([f"class {c}" for c in range(classes)])
+    data = SegmentationSet(np.zeros((count, 3, 8, 8), np.uint8), masks, boxes, specs)
+    folder = tmp_path_factory.mktemp("set") / "set"
+    data.save(folder)
+    again = SegmentationSet.load(folder)
+    assert (again.boxes, again.classes) == (boxes, specs)
+    assert classes_of(dataset_of([spec.name for spec in again.classes])) == specs
+    parts = [split_real(again, split) for split in ("train", "validation", "test")]
+    assert min(map(len, parts)) > 0
+    assert sum(map(len, parts)) == count
+
+
+@fields
+@given(st.text(st.sampled_from("ab é/\\+:*?\"<>|\n\t\0'.-[](){}$~"), min_size=1, max_size=4))
+def test_a_class_that_can_be_built_can_be_trained(tmp_path, name):
+    """Its name reaches paths; ``classes_of`` says what a run can carry."""
+    built = answer(tmp_path, name)
+    if set(name) & set('/\\+:*?"<>|\n\t\0'):
+        assert built.startswith(f"class {name!r} cannot be part of a run's name")
+    else:
+        assert classes_of(dataset_of([name])) == built.classes
+
+
+def test_the_command_names_such_a_class_and_crowds_that_are_all_there_is(tmp_path, capsys):
+    assert "1 hold only crowds of cat" in answer(tmp_path, iscrowd=1)
+    assert "1 hold no instance of cat" in answer(tmp_path, image_id=2)
+    answer(tmp_path, "a/b")
+    arguments = ["--annotations", str(tmp_path / "a.json"), "--images", str(tmp_path)]
+    assert main(["data", "coco", *arguments, "--classes", "a/b"]) == 2
+    assert "class 'a/b' cannot be part of a run's name" in capsys.readouterr().err
