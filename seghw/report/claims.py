@@ -143,18 +143,32 @@ def _row(claim: Claim, group: Group, effect: Effect) -> dict[str, Any]:
         needed = stats.seeds_needed(values.std(ddof=1), effect.image_error, margin)
     back = np.exp if effect.unit == RATIO else np.asarray
     estimate, low, high = (float(back(value)) for value in between[:3])
-    seeds = len(effect.seeds) if effect.exact else len(values)
+    same = not effect.exact and not set(effect.seeds).isdisjoint(effect.chosen_on)
     row = {
-        **{"sentence": claim.number, "claim": claim.key},
-        **{name: getattr(effect, name) for name in ("reading", "detail", "unit")},
-        **{"dataset": group.dataset, "recipe": group.recipe},
-        **{"seeds": seeds, "judged_on": _ranges(effect.seeds)},
-        "chosen_on_same": not effect.exact and not set(effect.seeds).isdisjoint(effect.chosen_on),
-        **{"images": effect.images, "estimate": estimate, "low": low, "high": high},
-        **{"error": between.error, "freedom": between.freedom, "image_error": effect.image_error},
-        **{"margin": float(back(margin)), "seeds_needed": needed, "verdict": ""},
+        "sentence": claim.number,
+        "claim": claim.key,
+        "reading": effect.reading,
+        "detail": effect.detail,
+        "unit": effect.unit,
+        "dataset": group.dataset,
+        "recipe": group.recipe,
+        "seeds": len(effect.seeds) if effect.exact else len(values),
+        "judged_on": _ranges(effect.seeds),
+        "chosen_on_same": same,
+        "images": effect.images,
+        "estimate": estimate,
+        "low": low,
+        "high": high,
+        "error": between.error,
+        "freedom": between.freedom,
+        "image_error": effect.image_error,
+        "margin": float(back(margin)),
+        "seeds_needed": needed,
+        "verdict": "",
         "deciding": effect.deciding and group.recipe == "report",
-        **{"exact": effect.exact, "note": effect.note, "run_ids": " ".join(effect.runs)},
+        "exact": effect.exact,
+        "note": effect.note,
+        "run_ids": " ".join(effect.runs),
     }
     return row | {"verdict": judge(pd.Series(row), claim.true_range)[0]}
 
@@ -314,12 +328,23 @@ def effect_text(row: Any) -> str:
 
 
 def basis(row: Any) -> str:
-    """On what a row rests: ``500 images, 13 seeds (3-15)``."""
+    """On what a row rests: ``500 images, 13 seeds (3-15)``.
+
+    A ``~`` says that the images' part of the error is not known.
+    """
     if row.exact or not row.seeds:
         return "exact" if row.exact else "no runs"
     seeds = f"{row.seeds} seed{'' if row.seeds == 1 else 's'} ({row.judged_on})"
     chose = ", which chose too" if row.chosen_on_same else ""
-    return f"{row.images} images{'*' * math.isnan(row.image_error)}, {seeds}{chose}"
+    return f"{row.images} images{'~' * math.isnan(row.image_error)}, {seeds}{chose}"
+
+
+def power(row: Any) -> str:
+    """How many seeds would surely decide a row, or that more seeds cannot; "" without a margin."""
+    if row.exact or math.isnan(row.margin) or row.seeds < 2:
+        return ""
+    never = math.isnan(row.seeds_needed)
+    return "sure only with more images" if never else f"sure from {row.seeds_needed:.0f} seeds"
 
 
 def as_text(table: pd.DataFrame) -> str:
@@ -335,6 +360,7 @@ def as_text(table: pd.DataFrame) -> str:
         lines += [
             f" {'*' if r.deciding else ' '} {r.dataset:8} {r.recipe:9}  {effect_text(r):{width}}  "
             f"{r.verdict:13}  {r.reading}{r.detail and f': {r.detail}'}; {basis(r)}"
+            f"{power(r) and f'; {power(r)}'}"
             for r in rows.itertuples()
         ]
         lines += [""]

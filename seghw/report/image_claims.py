@@ -105,6 +105,21 @@ def taps_inside(rate: int, side: int) -> float:
     return (1 + 2 * max(0, side - rate) / side) ** 2
 
 
+def dice_floor(share: float, *, dotted: bool) -> float:
+    """The least value of the report's Dice loss for one class of one image.
+
+    The best prediction is the truth projected onto what the network can output: all of it, or,
+    under the dotted head, every fourth pixel freely and one common value (the layer's bias) on the
+    others. Of the truth's square norm the projection has a quarter and 3/4 of ``share``.
+
+    Args:
+        share: of the image that the class covers, 0..1; not 0.
+        dotted: the head predicts every fourth pixel only.
+    """
+    projected = (1 + 3 * share) / 4 if dotted else 1.0
+    return 1 - projected**0.5 / 2
+
+
 @claim(15, "the network often predicts the middle of the object only", "5.3", ABOVE_0, "35 to 39")
 def middle_only(group: Group) -> Iterator[Effect]:
     """True if of one object in four or more the middle is predicted and the edge is not.

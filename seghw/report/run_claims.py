@@ -13,6 +13,7 @@ fixed before the further runs were made, from the spread over the first three: 1
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,19 +107,19 @@ class Group:
         self.records, self.family, self.recipe = records, family, recipe
         self.dataset, runs = records.dataset(family), records.runs
         self.all = runs[(runs.dataset == self.dataset) & (runs.recipe == recipe)]
+        self.runs = cache(self._runs)  # every sentence asks for the same few
 
-    def runs(self, loss: str, *coefficients: float, part: str = "") -> pd.DataFrame:
+    def _runs(self, loss: str, *coefficients: float) -> pd.DataFrame:
         """The best setting's finished runs, one a seed, of a loss and of any of the coefficients.
 
         Raises:
             BadInput: there are none.
         """
-        runs = self.all[(self.all.loss == loss) & (self.all.part == part)]
+        runs = self.all[(self.all.loss == loss) & (self.all.part == "")]
         if coefficients:
             runs = runs[runs.coefficient.isin(coefficients)]
         if runs.empty:
-            which = " or ".join(f"{c:g}" for c in coefficients)
-            which = f"{loss}{which and f' with coefficient {which}'}{part and f', {part}'}"
+            which = f"{loss} {' or '.join(f'{c:g}' for c in coefficients)}".strip()
             raise BadInput(f"{self.dataset}, recipe {self.recipe}: no runs of {which}")
         return choose(runs)
 
@@ -267,6 +268,7 @@ def test_images(tables: Sequence[pd.DataFrame]) -> int:
 
 
 def folders(tables: Sequence[pd.DataFrame]) -> Iterator[tuple[Path, ...]]:
+    """Seed by seed the folders of the runs that are compared."""
     return zip(*(table.folder for table in tables), strict=True)
 
 
@@ -303,21 +305,6 @@ def dice_bounded(group: Group) -> Iterator[Effect]:
     reading, ends = "range seen in training, best settings", (seen.min(), seen.max())
     best = best.assign(images=0)
     yield effect(reading, "loss", ends, [best], exact=True)
-
-
-def dice_floor(share: float, *, dotted: bool) -> float:
-    """The least value of the report's Dice loss for one class of one image.
-
-    The best prediction is the truth projected onto what the network can output: all of it, or,
-    under the dotted head, every fourth pixel freely and one common value (the layer's bias) on the
-    others. Of the truth's square norm the projection has a quarter and 3/4 of ``share``.
-
-    Args:
-        share: of the image that the class covers, 0..1; not 0.
-        dotted: the head predicts every fourth pixel only.
-    """
-    projected = (1 + 3 * share) / 4 if dotted else 1.0
-    return 1 - projected**0.5 / 2
 
 
 def ratios(runs: pd.DataFrame, weight: float = 1.0, suffix: str = "") -> np.ndarray:
@@ -430,10 +417,9 @@ def combination_best(group: Group) -> Iterator[Effect]:
     detail = f"{largest:g}, against {REPORT_LOSSES[better]}"
     yield from both_ious(reading, ours, group.best(better), detail=detail)
     for loss in ("bce", "bce_dice"):  # beside the report's: what is usual
-        usual = group.all[(group.all.loss == loss) & (group.all.part == "")]
-        if not usual.empty:
+        if (group.all.loss == loss).any():
             reading = f"test IoU, MSE + Dice minus {LOSS_NAMES[loss]}"
-            pair = group.best("mse_dice"), choose(usual)
+            pair = group.best("mse_dice"), group.runs(loss)
             yield of_images(reading, "IoU", iou_difference, *pair, deciding=False)
 
 
@@ -494,12 +480,13 @@ def descents(runs: pd.DataFrame) -> np.ndarray:
 # -- the network's parts --------------------------------------------------------------------------
 
 
-def ablated(group: Group, part: str, reading: str, **more: Any) -> Iterator[Effect]:
-    """The network as it is minus the one changed. The shapes carry the ablations, others may."""
+def ablated(
+    group: Group, part: str, reading: str, combine: Score = minus, **more: Any
+) -> Iterator[Effect]:
+    """The network as it is beside the one changed. The shapes carry the ablations, others may."""
     if group.family == "shapes" or (group.all.part == part).any():
-        more = {"combine": minus, **ABLATED, **more}
-        combine = more.pop("combine")
-        yield of_validation(f"validation IoU, {reading}", combine, *group.pair(part), **more)
+        reading, pair = f"validation IoU, {reading}", group.pair(part)
+        yield of_validation(reading, combine, *pair, **ABLATED, **more)
 
 
 @claim(11, "skip connections are crucial", "1", (0.0, 0.5))
@@ -508,13 +495,10 @@ def skips_crucial(group: Group) -> Iterator[Effect]:
 
     That it loses a little makes them helpful, not crucial.
     """
-    across = "no skip connections across the U"
-    yield from ablated(
-        group, PARTS[across], f"{across} / as it is", unit=RATIO, combine=lambda a, b: b / a
-    )
-    blocks = "no shortcuts in the blocks"
-    more = {"unit": RATIO, "combine": lambda a, b: b / a, "deciding": False}
-    yield from ablated(group, PARTS[blocks], f"{blocks} / as it is", **more)
+    across, blocks = list(PARTS.items())[:2]
+    for (name, part), deciding in ((across, True), (blocks, False)):
+        more = {"unit": RATIO, "deciding": deciding}
+        yield from ablated(group, part, f"{name} / as it is", lambda a, b: b / a, **more)
 
 
 @claim(12, "ASPP makes the network better at identifying objects", "1", ABOVE_0)
