@@ -25,6 +25,7 @@ from seghw.report import claims as measured
 from seghw.report import stats
 from seghw.report.figures import CEILING, Drawn, describe_run
 from seghw.report.results import Records
+from seghw.report.run_claims import dice_floor
 from seghw.runs import best_setting, by_coefficient
 
 # -- the sets ---------------------------------------------------------------------------------
@@ -140,15 +141,15 @@ def dice_floors(records: Records) -> Drawn:
     shares = np.linspace(0, 1, 201)
     floors = {
         "with the factor 2, every pixel predicted": 0 * shares,
-        "as printed, every fourth pixel predicted": measured.dice_floor(shares, dotted=True),
-        "as printed, every pixel predicted": 0 * shares + measured.dice_floor(1, dotted=False),
+        "as printed, every fourth pixel predicted": dice_floor(shares, dotted=True),
+        "as printed, every pixel predicted": 0 * shares + dice_floor(1, dotted=False),
     }
     for (label, floor), style in zip(floors.items(), nb.LINES, strict=False):
         ax.plot(shares, floor, label=label, markevery=25, **style)
     data = records.test_set("shapes")
     covered = data.masks.mean(axis=(2, 3))[data.masks.any(axis=(2, 3))]
     low, middle, high = np.quantile(covered, (0.05, 0.5, 0.95))
-    least = measured.dice_floor(middle, dotted=True)
+    least = dice_floor(middle, dotted=True)
     ax.axvspan(low, high, color=nb.INK, alpha=0.12, lw=0, label="nine of ten drawn shapes")
     ax.set(xlabel="share of the image that the class covers", ylabel="least Dice loss")
     ax.set(xlim=(0, 1), ylim=(-0.04, 1))
@@ -381,7 +382,7 @@ UNITS = {
     "F": "difference of the boundary F-score",
     "%": "difference in per cent",
     "share": "difference of shares",
-    "cells": "difference in positions of the feature map",
+    "positions": "positions of the feature map",
 }
 #: Warm and cold for the recipes; one shade a data set.
 COLORS = {
@@ -413,20 +414,21 @@ def claims(records: Records, path: Path | None = None) -> Drawn:
 
 def draw_claims(table: pd.DataFrame) -> Figure:
     """The figure of ``claims``, from the table that ``report.claims.measure`` gives."""
-    table = table.dropna(subset="estimate")
     sentences = measured.verdicts(table).set_index("sentence")
+    table = table.dropna(subset="estimate")
     styles = {
         (recipe, dataset): (colors[k], nb.LINES[k]["ls"])
         for recipe, colors in COLORS.items()
         for k, dataset in enumerate(dict.fromkeys(table.dataset))
     }
-    panels = [(unit, table[table.unit == unit]) for unit in UNITS if (table.unit == unit).any()]
+    units = [*UNITS, *sorted(set(table.unit) - set(UNITS))]
+    panels = [(unit, table[table.unit == unit]) for unit in units if (table.unit == unit).any()]
     heights = [len(rows.drop_duplicates(["sentence", "reading"])) + 0.9 for _, rows in panels]
     ratios = {"gridspec_kw": {"height_ratios": heights}}
     figure, axes = nb.new_figure(9, 0.36 * sum(heights) + 0.6, len(panels), 1, **ratios)
     for ax, (unit, rows) in zip(axes[:, 0], panels, strict=True):
         left, right = _reach(unit, rows.estimate)
-        ax.set(xlabel=UNITS[unit], xlim=(left, right))
+        ax.set(xlabel=UNITS.get(unit, unit), xlim=(left, right))
         ax.xaxis.set_major_locator(MaxNLocator(6))
         if unit == stats.RATIO:
             nb.log_scale(ax)
@@ -454,7 +456,7 @@ def _reach(unit: str, values: pd.Series) -> tuple[float, float]:
 
 def _draw_line(ax: Axes, y: float, rows: pd.DataFrame, styles: dict) -> None:
     """Where the sentence would be true, and a marker for each data set and recipe."""
-    holds, (left, right) = measured.CLAIMS[rows.claim.iloc[0]].holds, ax.get_xlim()
+    holds, (left, right) = measured.CLAIMS[rows.claim.iloc[0]].true_range, ax.get_xlim()
     low, high = np.clip(holds, left, right)
     ax.fill_betweenx([y - 0.45, y + 0.45], low, high, color=_TRUE, lw=0, zorder=0)
     dividing = [end for end in holds if left <= end <= right]
