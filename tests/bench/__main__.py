@@ -1,4 +1,4 @@
-"""``python -m tests.bench [data|train|laptop|evaluate|losses|sam|live|full ...]``: measure, keep.
+"""``python -m tests.bench [data|train|laptop|evaluate|losses|live|full ...]``: measure, keep.
 
 Each bench goes to ``data/bench/<name>.txt``; default, all of them but ``full``, which wants a GPU.
 """
@@ -10,7 +10,7 @@ from seghw.config import DATA
 from seghw.errors import BadInput
 from seghw.io import atomic_write
 
-NAMES = ("data", "train", "laptop", "evaluate", "losses", "sam", "live")
+NAMES = ("data", "train", "laptop", "evaluate", "losses", "live")
 
 parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
 parser.add_argument("what", nargs="*", choices=[*NAMES, "full", []], default=[])

@@ -37,7 +37,6 @@ from tests.bench.bench_evaluate import (
 from tests.bench.bench_full import full_size
 from tests.bench.bench_laptop import bench_laptop
 from tests.bench.bench_losses import bench_losses, reference_dice_loss, reference_report_dice_loss
-from tests.bench.bench_sam import _peak_memory, bench_sam, spread_logits
 from tests.bench.bench_train import bench_train, flop, loss_difference, peak_sides
 from tests.bench.dlstudio_course import dlstudio_on
 from tests.bench.harness import Bench, Result, Timing, interleave, machine, ratio, sgd_step
@@ -357,36 +356,6 @@ def test_another_loss_would_be_noticed(monkeypatch):
     what = "dice_loss at 2 x 3 x 8 x 8: relative difference of the "
     assert found.result(what + "values").met is False
     assert found.result(what + "gradients").met is False
-
-
-def test_bench_sam():
-    from seghw.sam import tiny as sam_tiny_model
-    from seghw.sam.predictor import Segmenter
-
-    def untrained():
-        model = sam_tiny_model.build()
-        spread_logits(model, 100)
-        return Segmenter("tiny", model, sam_tiny_model.processor())
-
-    found = bench_sam({"tiny": (untrained, 64, 2)})
-    assert 0.3 < found.result("tiny, parameters").value < 1
-    assert found.result("tiny, 64 x 64, encode and everything: masks").value == 3 * 8**2
-    assert 0 < found.result("tiny, 64 x 64, encode and everything: memory").value < 1
-    times = {timing.what.split(", ")[-1]: timing.median for timing in found.timings}
-    assert times["encode and box"] > times["box"] > 0
-    assert times["encode and everything"] > times["click"] > 0
-    assert "encode and box" in found.table()
-
-
-def test_the_peak_of_memory_is_seen_after_it_has_passed():
-    with _peak_memory() as peak:
-        held = np.ones(10_000_000)
-        time.sleep(0.1)
-        del held
-    assert 60e6 < peak() < 400e6
-
-
-# The laptop's step
 
 
 def test_the_parts_of_the_laptop_s_step_are_all_of_it():
