@@ -67,7 +67,7 @@ function curves(section, runs) {
       const y = y0 + share * (y1 - y0), height = 250 - 235 * share;
       make("line", { x1: 60, x2: 630, y1: height, y2: height, stroke: "currentColor", opacity: 0.2 }, svg);
       write(54, height + 4, "end", +(log ? 10 ** y : y).toPrecision(2));
-      write(60 + 570 * share, 266, "middle", Math.round(share * x1));
+      write(60 + 570 * share, 266, share < 1 ? "middle" : "end", Math.round(share * x1));
     }
     write(345, 288, "middle", axis);
     write(14, 135, "middle", name + (log ? " (logarithmic)" : ""), { transform: "rotate(-90 14 135)" });

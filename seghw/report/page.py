@@ -65,9 +65,9 @@ def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/
         raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
     steps = 4 + len(FIGURES) * len(RECIPES) + len(BEYOND)
     with tqdm(total=steps, unit="step", desc="sentences measured") as bar:
-        document = Document(numbers.Results(records))
+        document = Document(numbers.Results(records), out / "figures")
         bar.update()
-        document.draw(out / "figures", bar)
+        document.draw(bar)
         bar.set_description("numbers")
         data = document.data()
         bar.update()
@@ -75,7 +75,7 @@ def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/
         live = live_parts(records)
         bar.update()
         bar.set_description("page and PDF")
-        write(out / "report.html", html(data, live))
+        write(out / "report.html", html(data, live, out / "figures"))
         write(out / "report.json", json.dumps(data, ensure_ascii=False, indent=1))
         write(out / "report.typ", (HERE / "print.typ").read_text(encoding="utf-8"))
         with atomic_write(out / "report.pdf") as path:
@@ -96,14 +96,15 @@ def pdf(source: Path) -> bytes:
     return typst.compile(source, root=source.parent, pdf_standards=["ua-1"], **options)
 
 
-def html(data: dict[str, Any], live: dict[str, Any]) -> str:
-    """The page, complete in one file."""
+def html(data: dict[str, Any], live: dict[str, Any], figures: Path) -> str:
+    """The page, complete in one file; the pictures come from the folder ``figures``."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader([HERE, HERE.parent / "widgets"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    templates.globals |= {"formula": formula, "live_titles": LIVE}
+    templates.globals["formula"] = formula
+    templates.filters["svg"] = lambda name: base64.b64encode((figures / name).read_bytes()).decode()
     as_script = Markup(json.dumps(live).replace("<", "\\u003c"))
     return templates.get_template("page.html").render(**data, live=as_script)
 
@@ -120,8 +121,9 @@ def formula(markup: str) -> Markup:
 class Document:
     """The text with its figures, numbers and verdicts, as plain data."""
 
-    def __init__(self, results: numbers.Results) -> None:
+    def __init__(self, results: numbers.Results, folder: Path) -> None:
         self.results, self.records = results, results.records
+        self.folder = folder  # of the figures
         self.figures: dict[str, dict[str, Any]] = {}  # by anchor
         self.sources: list[dict[str, Any]] = []  # of the numbers, in the order of their first use
         self.settings = list(self._settings())
@@ -129,40 +131,41 @@ class Document:
 
     # -- figures ------------------------------------------------------------------------------
 
-    def draw(self, folder: Path, bar: tqdm) -> None:
-        """Draw every figure as SVG into a folder."""
+    def draw(self, bar: tqdm) -> None:
+        """Draw every figure into the folder, as SVG."""
         with mpl.rc_context():
             nb.use_style()
             for number, draw in FIGURES.items():
                 pictures = []
                 for recipe in RECIPES:
                     bar.set_description(f"figure {number}")
-                    path = folder / f"{recipe}-{number:02d}.svg"
-                    pictures.append(self._draw(recipe, path, partial(draw, recipe=recipe)))
+                    name = f"{recipe}-{number:02d}"
+                    pictures.append(self._draw(recipe, name, partial(draw, recipe=recipe)))
                     bar.update()
                 self._add(f"Figure {number}", f"fig-{number}", pictures)
             for name, draw in BEYOND.items():
                 bar.set_description(name)
                 label = name.replace("_", " ").capitalize()
-                self._add(label, f"fig-{name}", [self._draw("", folder / f"{name}.svg", draw)])
+                self._add(label, f"fig-{name}", [self._draw("", name, draw)])
                 bar.update()
 
-    def _draw(self, recipe: str, path: Path, draw: Callable[[Records], Any]) -> dict[str, Any]:
+    def _draw(self, recipe: str, name: str, draw: Callable[[Records], Any]) -> dict[str, Any]:
         try:
             figure, caption = draw(self.records)
         except BadInput as error:
             return {"recipe": recipe, "caption": f"No figure: {error}", "file": None}
+        path = self.folder / f"{name}.svg"
         with atomic_write(path) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
         return {
             **{"recipe": recipe, "caption": caption, "file": path.name},
-            "svg": base64.b64encode(path.read_bytes()).decode(),
             "alt": nb.describe(figure),
             "ratio": figure.get_figwidth() / figure.get_figheight(),
         }
 
     def _add(self, label: str, key: str, pictures: list[dict[str, Any]]) -> None:
-        if len({picture.get("svg", picture["recipe"]) for picture in pictures}) == 1:
+        files = [picture["file"] for picture in pictures]
+        if all(files) and len({(self.folder / file).read_bytes() for file in files}) == 1:
             pictures = [{**pictures[0], "recipe": ""}]  # the recipe makes no difference
         title = pictures[0]["caption"].split(". ")[0].removesuffix(".")
         self.figures[key] = {"key": key, "label": label, "title": title, "pictures": pictures}
@@ -177,7 +180,6 @@ class Document:
         return {
             **{"title": TITLE, "blocks": blocks, "figures": shown, "rule": claims.RULE},
             **{"rows": self.rows, "sources": self.sources, "settings": self.settings},
-            "groups": {row["claim"]: [r for r in self.rows if r["claim"] == row["claim"]] for row in self.rows},
         }
 
     def _blocks(self, line: str) -> Iterator[dict[str, Any]]:
@@ -210,16 +212,16 @@ class Document:
             if part.startswith("{"):
                 yield self._number(*part[1:-1].split())
             elif part.startswith("**"):
-                yield {"text": part[2:-2], "to": "", "strong": True}
+                yield span(part[2:-2], strong=True)
             elif part.startswith("["):
                 words, _, anchor = part[1:-1].partition("](#")
-                yield {"text": words, "to": anchor, "strong": False}
+                yield span(words, anchor)
             else:
-                yield {"text": part, "to": "", "strong": False}
+                yield span(part)
 
     def _number(self, name: str, *arguments: str) -> dict[str, Any]:
         if name in ("about", "segmenter"):
-            return {"text": getattr(self, f"_{name}")(), "to": "", "strong": False}
+            return span(getattr(self, f"_{name}")())
         function = getattr(numbers, name)
         meaning = " ".join(function.__doc__.format(*arguments).split())
         try:
@@ -231,13 +233,13 @@ class Document:
         if source not in self.sources:
             self.sources.append(source)
         number = self.sources.index(source) + 1
-        return {"text": text, "to": f"number-{number}", "strong": False, "title": meaning}
+        return span(text, f"number-{number}", title=meaning)
 
-    def _scores(self, loss: str) -> Iterator[list[dict[str, Any]]]:
-        yield [{"text": REPORT_LOSSES[loss], "to": "", "strong": True}]
+    def _scores(self, loss: str) -> Iterator[dict[str, Any]]:
+        yield span(REPORT_LOSSES[loss], strong=True)
         for family in DRAWN:
             for recipe in RECIPES:
-                yield [self._number("iou", family, recipe, loss)]
+                yield self._number("iou", family, recipe, loss)
 
     def _about(self) -> str:
         present = set(self.records.runs.dataset)
@@ -303,6 +305,11 @@ class Document:
             {"name": name, "seeds": ranges(each), "place": places[name]}
             for name, each in seeds.items()
         ]
+
+
+def span(text: str, to: str = "", strong: bool = False, title: str = "") -> dict[str, Any]:
+    """A piece of a paragraph: its words, and the anchor that it leads to."""
+    return {"text": text, "to": to, "strong": strong, "title": title}
 
 
 def ranges(seeds: Iterable[int]) -> str:

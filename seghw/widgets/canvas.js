@@ -11,7 +11,8 @@ const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 function render({ model, el }) {
   const [width, height, channels] = ["width", "height", "channels"].map((name) => model.get(name));
   const scale = 384 / Math.max(width, height);
-  const help = (channels.length ? "Keys: arrows move a cross. " : PROMPTS) + ZOOM;
+  const few = channels.length ? "" : "Click, or Enter at the cross. ";
+  const help = (model.get("buttons").includes("undo") ? PROMPTS : `${few}Arrow keys move a cross. `) + ZOOM;
   el.innerHTML = `
     <div class="seghw-canvas">
       <canvas tabindex="0" role="application" aria-label="Picture. ${help}"
