@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from seghw.config import DATA
 from seghw.data.dataset import SegmentationSet
+from seghw.devices import best_device, threads_for
 from seghw.errors import BadInput, reason
-from seghw.threads import threads_for
-from seghw.train.trainer import best_device
 
 SAM_TINY = DATA / "sam-tiny"  # comes with the project
 SAM_TINY_NAME = "SAM-tiny, trained here"
@@ -67,7 +66,7 @@ def load_sam(
         source: a folder with a SAM, SAM 2 or SAM 3 in transformers' format, or the Hugging Face
             id of one, such as ``"facebook/sam-vit-base"``. None takes SAM-tiny.
         download: fetch an id that is not on this machine yet.
-        device: default ``train.best_device()``.
+        device: default ``devices.best_device()``.
 
     Raises:
         BadInput: transformers is not installed, or ``source`` has no such model, or a damaged one.
