@@ -1,0 +1,335 @@
+"""The rules by which a promptable segmenter and our network are compared, and what comes out.
+
+1. True boxes, one mask each. The segmenter is told where each object is and, in the scores by
+   class, of what class it is; our network never is.
+2. Clicks: one at the object's innermost pixel, then each in the middle of the largest error.
+3. Automatic masks, matched one to one with the objects so that most are matched (Kuhn, 1955).
+4. Boxes of what our network predicts, so that both know the image alone: one round each connected
+   region of a class, gaps of two pixels bridged, boxes under 1 % of the image dropped.
+
+Both sides see the same images, evenly spread over the test set, at the same resolution, and are
+scored by the same code. Scores of objects are means over those whose mask is known exactly; scores
+of classes sum their counts over the images. Every number has a 95 % bootstrap interval over images,
+which says how much the choice of images matters, not the seed of training.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+from tqdm.auto import tqdm
+
+from seghw import metrics
+from seghw.config import RECIPES
+from seghw.data.dataset import Box, SegmentationSet
+from seghw.errors import whole_number
+from seghw.io import atomic_write
+from seghw.metrics import ratio
+from seghw.sam import (
+    Segmenter,
+    box_masks,
+    first_click,
+    next_click,
+    objects_of,
+    segment_boxes,
+    segment_everything,
+    segment_points,
+)
+
+IMAGES = 60  # of a test set that are compared
+CLICKS = (1, 3, 5)
+#: Distance at which outlines still meet, as a share of the diagonal (Cheng et al., CVPR 2021).
+TOLERANCE = 0.02
+#: What a published SAM sees at least, in pixels. A model that sees less is somebody's own, and what
+#: it shows says nothing of SAM.
+PUBLISHED_SIDE = 1008
+Score = Callable[[np.ndarray], np.ndarray]  # of counts (..., C, k), a number each
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A segmenter and our network on the same images."""
+
+    segmenter: Segmenter
+    data: SegmentationSet  # the images and the truth
+    picked: np.ndarray  # int64 (N,), which images of the test set these are
+    masks: dict[str, np.ndarray]  # by who predicted them, bool (N, C, H, W)
+    rows: pd.DataFrame  # protocol, who, score, value, low, high: one row per number
+
+    def table(self, protocol: str) -> pd.DataFrame:
+        """``objects``, ``classes`` or ``automatic``: who by score, as ``0.91 [0.89, 0.93]``."""
+        rows = self.rows[self.rows.protocol == protocol]
+        texts = [f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in rows.itertuples()]
+        table = rows.assign(text=texts).pivot(index="who", columns="score", values="text")
+        return table.loc[rows.who.unique(), rows.score.unique()]
+
+
+def compare_records(records: Any, family: str, images: int = IMAGES) -> Comparison:
+    """The segmenter and the best MSE + Dice runs on a sample of a family's test set.
+
+    Args:
+        records: ``report.results.Records``.
+        family: ``"shapes"`` or ``"coco"``.
+        images: how many at most, at least 1.
+
+    Raises:
+        BadInput: there is no segmenter, or there are no such runs with weights.
+    """
+    segmenter, data = records.segmenter, records.test_set(family)
+    count = min(whole_number("images", images, least=1), len(data))
+    picked = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
+    ours = {r: records.evaluation(family, r, "mse_dice").masks[picked] for r in RECIPES}
+    return compare(segmenter, data.subset(picked), ours, picked)
+
+
+def compare(
+    segmenter: Segmenter, data: SegmentationSet, ours: Mapping[str, np.ndarray], picked: np.ndarray
+) -> Comparison:
+    """Every number of the comparison.
+
+    Args:
+        segmenter: from ``sam.load_sam``.
+        data: N images and the truth.
+        ours: our network's masks by the name of its recipe, bool (N, C, H, W) each.
+        picked: where the images come from, int64 (N,).
+    """
+    objects, best, matched = defaultdict(list), [], []
+    masks = {"segmenter, true boxes": np.zeros_like(data.masks)}
+    for name, predicted in ours.items():
+        masks |= {f"ours, {name}": predicted}
+        masks |= {f"segmenter, boxes found by {name}": np.zeros_like(predicted)}
+    for i in tqdm(range(len(data)), desc=segmenter.name, unit="image", leave=False, delay=2):
+        truth, exact = objects_of(data, i)
+        scores, prompted = score_objects(segmenter, data, i)
+        unite(prompted, data.boxes[i], masks["segmenter, true boxes"][i])
+        inside = box_masks([box[1:] for box in data.boxes[i]], truth.shape[1:])
+        for name, predicted in ours.items():
+            own = predicted[i, [box[0] for box in data.boxes[i]]] & inside
+            scores[f"ours inside the true box, {name}"] = object_iou(own[exact], truth[exact])
+            boxes = predicted_boxes(predicted[i])
+            answers = segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
+            unite(answers, boxes, masks[f"segmenter, boxes found by {name}"][i])
+        for who, values in scores.items():
+            objects[who].append(values)
+        everything = segment_everything(segmenter, data.images[i]).masks
+        # Nobody knows whether a mask on an object that is not known exactly is right.
+        everything = everything[~lies_on(everything, truth[~exact].any(0)[None])[:, 0]]
+        matched.append([match(everything, truth[exact])])
+        best.append(pairwise_iou(everything, truth[exact]).max(axis=0, initial=0))
+    numbers = [
+        *(("objects", who, "mean IoU", *mean_over_objects(v)) for who, v in objects.items()),
+        *(("classes", *row) for row in _class_scores(masks, data)),
+        *(("automatic", "segmenter", *row) for row in _automatic_scores(np.array(matched))),
+        ("automatic", "segmenter", "mean best IoU", *mean_over_objects(best)),
+    ]
+    columns = ["protocol", "who", "score", "value", "low", "high"]
+    return Comparison(segmenter, data, picked, masks, pd.DataFrame(numbers, columns=columns))
+
+
+def write_rows(comparisons: Sequence[Comparison], path: str | Path) -> None:
+    """Write a CSV with one line per number, under the names of data set and segmenter."""
+    tables = []
+    for c in comparisons:
+        names = {"data": c.data.name, "segmenter": c.segmenter.name}
+        tables.append(c.rows.assign(**names)[[*names, *c.rows.columns]])
+    with atomic_write(path) as temporary:
+        pd.concat(tables).to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+
+
+# -- objects ----------------------------------------------------------------------------------
+
+
+def score_objects(
+    segmenter: Segmenter, data: SegmentationSet, i: int, clicks: Sequence[int] = CLICKS
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Ask for image i's objects by their true boxes and by clicks.
+
+    Returns:
+        By what was asked, the IoU of each object that is known exactly, float64 (k,). Rows
+        "inside the true box" are scored there alone, for outside of it our network may rightly
+        predict other objects of the class. And the masks for all true boxes, bool (K, H, W).
+    """
+    masks, exact = objects_of(data, i)
+    corners = [box[1:] for box in data.boxes[i]]
+    inside, truth = box_masks(corners, masks.shape[1:]), masks[exact]
+    prompted = segment_boxes(segmenter, data.images[i], corners).masks
+    scores = {
+        "filling the true box": object_iou(inside[exact], truth),
+        "segmenter, true box": object_iou(prompted[exact], truth),
+        "segmenter inside the true box": object_iou((prompted & inside)[exact], truth),
+    }
+    placed = np.array([first_click(mask) for mask in truth]).reshape(-1, 1, 3)
+    for count in range(1, max(clicks) + 1):
+        answers = segment_points(segmenter, data.images[i], placed[..., :2], placed[..., 2]).masks
+        if count in clicks:
+            scores[f"segmenter, clicks: {count}"] = object_iou(answers, truth)
+        further = [next_click(*pair) for pair in zip(truth, answers, strict=True)]
+        placed = np.append(placed, np.reshape(further, (-1, 1, 3)), axis=1).astype(int)
+    return scores, prompted
+
+
+def predicted_boxes(masks: np.ndarray) -> list[Box]:
+    """Boxes round what a network predicts on one image, to prompt a segmenter with.
+
+    Pixels with at most two others between them belong together, so that the dots of the recipe
+    ``report`` make one object. Boxes of less than 1 % of the image are taken for noise.
+
+    Args:
+        masks: bool (C, H, W), the network's.
+
+    Returns:
+        Class and inclusive corners of each, class by class.
+    """
+    boxes, eight = [], np.ones((3, 3))
+    for class_index, mask in enumerate(masks):
+        labels, _ = ndimage.label(ndimage.binary_dilation(mask, eight), eight)
+        for rows, columns in ndimage.find_objects(labels * mask):
+            corners = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
+            if (rows.stop - rows.start) * (columns.stop - columns.start) >= 0.01 * mask.size:
+                boxes.append((class_index, *corners))
+    return boxes
+
+
+def unite(masks: np.ndarray, boxes: Sequence[Box], channels: np.ndarray) -> None:
+    """Add the masks of boxes to the channels of their classes, bool (C, H, W)."""
+    for (class_index, *_), mask in zip(boxes, masks, strict=True):
+        channels[class_index] |= mask
+
+
+def object_iou(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """IoU of each mask with its truth, bool (k, H, W) both: float64 (k,)."""
+    return metrics.iou(metrics.count(masks[:, None], truth[:, None]))[:, 0]
+
+
+# -- automatic masks --------------------------------------------------------------------------
+
+
+def match(masks: np.ndarray, objects: np.ndarray) -> tuple[int, ...]:
+    """One image's automatic masks, bool (M, H, W), against its objects, bool (K, H, W).
+
+    Returns:
+        The numbers of objects; of these matched at an IoU of at least 0.5, and at 0.75; of masks;
+        of masks that lie on an object; and of objects on which any lies.
+    """
+    iou, on = pairwise_iou(masks, objects), lies_on(masks, objects)
+    hits = []
+    for least in (0.5, 0.75):
+        good = iou >= least
+        hits.append(int(good[linear_sum_assignment(good, maximize=True)].sum()))
+    return len(objects), *hits, len(masks), int(on.any(1).sum()), int(on.any(0).sum())
+
+
+def lies_on(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Whether more than half of a mask's pixels are an object's, so one's at most: (M, K)."""
+    return _shared(masks, objects) > 0.5 * masks.sum((1, 2))[:, None]
+
+
+def pairwise_iou(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """IoU of every mask, bool (M, H, W), with every object, bool (K, H, W): float64 (M, K)."""
+    shared = _shared(masks, objects)
+    return shared / np.maximum(masks.sum((1, 2))[:, None] + objects.sum((1, 2)) - shared, 1)
+
+
+def _shared(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    return np.tensordot(masks.astype(float), objects.astype(float), axes=((1, 2), (1, 2)))
+
+
+# -- numbers ----------------------------------------------------------------------------------
+
+
+def with_interval(score: Score, table: np.ndarray) -> tuple[float, float, float]:
+    """A score of the counts (N, C, k) of all images, and the ends of its interval."""
+    draws = score(metrics.resample(table))
+    low, high = (np.nan, np.nan) if np.isnan(draws).all() else metrics.interval(draws)
+    return float(score(table.sum(0))), float(low), float(high)
+
+
+def mean_over_objects(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """The mean of scores that stand image by image, and the ends of its interval."""
+    table = np.array([[(np.sum(v), len(v))] for v in values])
+    return with_interval(lambda t: ratio(t[..., 0, 0], t[..., 0, 1]), table)
+
+
+def class_mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis, the classes, of those to which a score applies."""
+    return ratio(np.nansum(values, -1), np.count_nonzero(~np.isnan(values), axis=-1))
+
+
+SCORES: dict[str, Score] = {
+    "IoU": lambda c: class_mean(metrics.iou(c)),
+    "recall": lambda c: class_mean(metrics.recall(c)),
+    "precision": lambda c: class_mean(metrics.precision(c)),
+    "false positives, % of the image": lambda c: class_mean(100 * c[..., 1] / c.sum(-1)),
+}
+
+
+def boundary_score(counts: np.ndarray) -> np.ndarray:
+    """Mean boundary F over the classes, of what ``metrics.count_boundary`` gives."""
+    return class_mean(metrics.boundary_f(counts))
+
+
+def boundary_tolerance(data: SegmentationSet) -> int:
+    """Pixels that outlines may lie apart."""
+    return max(1, round(TOLERANCE * float(np.hypot(*data.images.shape[2:]))))
+
+
+def _class_scores(masks: Mapping[str, np.ndarray], data: SegmentationSet) -> Iterator[tuple]:
+    tolerance = boundary_tolerance(data)
+    for who, predicted in masks.items():
+        counts = metrics.count(predicted, data.masks)
+        for name, score in SCORES.items():
+            yield who, name, *with_interval(score, counts)
+        outlines = metrics.count_boundary(predicted, data.masks, tolerance)
+        yield who, f"boundary F at {tolerance} px", *with_interval(boundary_score, outlines)
+
+
+def _automatic_scores(table: np.ndarray) -> Iterator[tuple]:
+    """Of int64 (N, 1, 6), what ``match`` gives for each image."""
+    for name, score in {
+        "recall at IoU 0.5": lambda t: ratio(t[..., 0, 1], t[..., 0, 0]),
+        "recall at IoU 0.75": lambda t: ratio(t[..., 0, 2], t[..., 0, 0]),
+        "unmatched masks per image": lambda t: (t[..., 0, 3] - t[..., 0, 1]) / len(table),
+        "masks on an object that has any": lambda t: ratio(t[..., 0, 4], t[..., 0, 5]),
+    }.items():
+        yield name, *with_interval(score, table)
+
+
+# -- the report's sentences -------------------------------------------------------------------
+
+
+def sam_effects(
+    comparison: Comparison,
+    ours: Sequence[np.ndarray],
+    on: Callable[[np.ndarray], np.ndarray] = lambda masks: masks,
+) -> dict[str, tuple[str, str, Score, list[tuple[np.ndarray, np.ndarray]]]]:
+    """What the sentences about SAM rest on: the segmenter (true boxes) beside each seed.
+
+    Args:
+        comparison: of one recipe's data.
+        ours: each seed's masks of the comparison's images, bool (N, C, H, W).
+        on: cuts masks to the rows and columns that the network can predict at all.
+
+    Returns:
+        By claim what is scored, its unit, the score, and for each seed the segmenter's counts and
+        ours, int64 (N, C, 4): the effect is the score of the first minus that of the second.
+    """
+    truth, side = on(comparison.data.masks), comparison.data.images.shape[2]
+    step = side / truth.shape[2]  # pixels from one row that can be predicted to the next
+    tolerance = max(1, round(boundary_tolerance(comparison.data) / step))
+    pairs = [(on(comparison.masks["segmenter, true boxes"]), on(masks)) for masks in ours]
+    pixels = [tuple(metrics.count(masks, truth) for masks in pair) for pair in pairs]
+    outlines = [
+        tuple(metrics.count_boundary(masks, truth, tolerance) for masks in pair) for pair in pairs
+    ]
+    added, boundary = "false positives, % of the image", f"boundary F at {tolerance * step:g} px"
+    return {
+        "sam_complete": ("recall", "recall", SCORES["recall"], pixels),
+        "sam_boundaries": (boundary, "F", boundary_score, outlines),
+        "sam_aggressive": (added, "%", SCORES[added], pixels),
+    }

@@ -1,0 +1,322 @@
+"""Promptable segmenters: masks for boxes, for clicks, or of everything; and what to prompt with.
+
+Conventions are SAM's own (Kirillov et al., "Segment Anything", 2023): images are uint8 (3, H, W),
+RGB; coordinates are x, y in pixels, pixel centers at whole numbers; boxes are x0, y0, x1, y1,
+inclusive. The models are transformers' own: SAM, SAM 2, and of SAM 3 the part that takes boxes and
+clicks. Nothing is fetched unless asked for, and only safetensors, which cannot run code.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from scipy import ndimage
+from torch import Tensor, nn
+
+from seghw.config import DATA
+from seghw.data.dataset import SegmentationSet
+from seghw.devices import best_device, threads_for
+from seghw.errors import BadInput, reason
+
+SAM_TINY = DATA / "sam-tiny"  # comes with the project
+SAM_TINY_NAME = "SAM-tiny, trained here"
+# Class names by the "model_type" of config.json. SAM 2 and 3 are published with the configuration
+# of their video model, of which the image model is a part.
+_FAMILIES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
+_FAMILIES |= {"sam3_tracker": "Sam3Tracker", "sam3_video": "Sam3Tracker"}
+_AT_ONCE = 16  # prompts that are decoded together: 0.4 GB for clicks on 1024 x 1024 pixels
+_EIGHT = np.ones((3, 3))  # neighbors, diagonal ones included
+
+
+@dataclass(eq=False)
+class Segmenter:
+    """A promptable model with its preprocessing; ``load_sam`` makes one."""
+
+    name: str  # what captions call it
+    model: nn.Module  # of transformers, in evaluation mode
+    processor: Any  # of transformers
+    #: The last image and its embedding: a further prompt on it takes no time to speak of.
+    _last: tuple[np.ndarray, Any] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def side(self) -> int:
+        """Of the square that the model sees, in pixels: 1024 for SAM and SAM 2, 1008 for SAM 3."""
+        return self.model.prompt_encoder.input_image_size
+
+
+class Segments(NamedTuple):
+    """Masks and what the model thinks of them."""
+
+    masks: np.ndarray  # bool (K, H, W)
+    predicted_iou: np.ndarray  # float32 (K,); the model's own estimate, about 0..1
+
+
+def load_sam(
+    source: str | Path | None = None, *, download: bool = False, device: torch.device | None = None
+) -> Segmenter:
+    """Open a promptable segmenter.
+
+    Args:
+        source: a folder with a SAM, SAM 2 or SAM 3 in transformers' format, or the Hugging Face
+            id of one, such as ``"facebook/sam-vit-base"``. None takes SAM-tiny.
+        download: fetch an id that is not on this machine yet.
+        device: default ``devices.best_device()``.
+
+    Raises:
+        BadInput: transformers is not installed, or ``source`` has no such model, or a damaged one.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise BadInput("no segmenter without transformers; `pip install -e .[sam]`") from error
+    source = Path(SAM_TINY if source is None else source)
+    source = source if source.is_dir() else source.as_posix()  # else an id, or nothing
+    options = {"local_files_only": not download, "trust_remote_code": False}
+    try:
+        with _quiet_transformers():
+            kind = transformers.AutoConfig.from_pretrained(source, **options).model_type
+            if kind not in _FAMILIES:
+                raise ValueError(f"a model of type {kind!r} is none of {', '.join(_FAMILIES)}")
+            prepare = getattr(transformers, f"{_FAMILIES[kind]}Processor")
+            processor = prepare.from_pretrained(source, **options)
+            options |= {"use_safetensors": True, "dtype": torch.float32}
+            model, report = getattr(transformers, f"{_FAMILIES[kind]}Model").from_pretrained(
+                source, output_loading_info=True, **options
+            )
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]!r}")
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        raise BadInput(
+            f"{source} is no SAM that can be opened; give a folder with config.json and model."
+            "safetensors, or an id such as 'facebook/sam-vit-base', fetched before with "
+            f"`hf download` ({reason(error)})"
+        ) from error
+    name = source.resolve().name if isinstance(source, Path) else source
+    name = SAM_TINY_NAME if source == SAM_TINY else name
+    return Segmenter(name, model.to(device or best_device()).eval(), processor)
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No bars, and no report on weights: what matters of it ends in an error here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def segment_boxes(segmenter: Segmenter, image: np.ndarray, boxes: np.ndarray) -> Segments:
+    """One mask per box, in their order.
+
+    Args:
+        segmenter: from ``load_sam``.
+        image: uint8 (3, H, W).
+        boxes: (K, 4): x0, y0, x1, y1, inclusive, inside the image.
+
+    Raises:
+        BadInput: the image or a box is none of these.
+    """
+    boxes = np.asarray(boxes, float) if np.size(boxes) else np.zeros((0, 4))
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise BadInput(f"boxes must be (K, 4): x0, y0, x1, y1; got {boxes.shape}")
+    _check(image, boxes.reshape(-1, 2))
+    if (turned := (boxes[:, :2] > boxes[:, 2:]).any(1)).any():
+        raise BadInput(f"a box needs x0 <= x1 and y0 <= y1, got {boxes[turned][0].tolist()}")
+    return _best_masks(segmenter, image, multimask=False, input_boxes=boxes)
+
+
+def segment_points(
+    segmenter: Segmenter, image: np.ndarray, points: np.ndarray, labels: np.ndarray | None = None
+) -> Segments:
+    """One mask per set of clicks, in their order.
+
+    A single click is ambiguous: of the several masks that the model proposes, the one with the
+    highest predicted IoU is returned. Several clicks ask for a single mask.
+
+    Args:
+        segmenter: from ``load_sam``.
+        image: uint8 (3, H, W).
+        points: (K, P, 2): for each of K masks, x, y of its P clicks, inside the image.
+        labels: (K, P): 1 on the object, 0 beside it; default all 1.
+
+    Raises:
+        BadInput: the image, a point or a label is none of these.
+    """
+    points = np.asarray(points, float)
+    if points.ndim != 3 or points.shape[1] < 1 or points.shape[2] != 2:
+        raise BadInput(f"points must be (K, P, 2), with P at least 1; got {points.shape}")
+    labels = np.ones(points.shape[:2], int) if labels is None else np.asarray(labels)
+    if labels.shape != points.shape[:2] or not np.isin(labels, (0, 1)).all():
+        raise BadInput(f"labels must be {points.shape[:2]}, each 0 or 1; got {labels.tolist()}")
+    _check(image, points.reshape(-1, 2))
+    prompts = {"input_points": points, "input_labels": labels.astype(int)}
+    return _best_masks(segmenter, image, multimask=points.shape[1] == 1, **prompts)
+
+
+def segment_everything(
+    segmenter: Segmenter,
+    image: np.ndarray,
+    *,
+    points_per_side: int | None = None,
+    pred_iou_thresh: float = 0.88,
+    stability_score_thresh: float = 0.95,
+    box_nms_thresh: float = 0.7,
+) -> Segments:
+    """All masks of an image, by falling predicted IoU: SAM's automatic mode, without its crops.
+
+    Every point of a grid is a click with several masks; a mask stays if the model trusts it, if
+    it barely changes with the threshold (stability: IoU of the masks at logits above +1 and -1),
+    and if no better one has nearly the same box (non-maximum suppression). The filters are those
+    of transformers' mask-generation pipeline, which would encode a known image again.
+
+    Args:
+        segmenter: from ``load_sam``.
+        image: uint8 (3, H, W).
+        points_per_side: of the grid; default 32 on a GPU, as SAM has it, and 16 on a CPU, but no
+            more than one point every 8 pixels that the model sees.
+        pred_iou_thresh: masks at or below it are dropped.
+        stability_score_thresh: likewise, 0..1.
+        box_nms_thresh: of two masks whose boxes have a higher IoU, the lower one is dropped.
+
+    Raises:
+        BadInput: the image is not one, or the stability lies outside of 0..1.
+    """
+    _check(image)
+    if not 0 <= stability_score_thresh <= 1:
+        raise BadInput(f"stability_score_thresh must be 0 to 1, got {stability_score_thresh}")
+    size = height, width = image.shape[1:]
+    usual = 16 if segmenter.model.device.type == "cpu" else 32
+    side = points_per_side or min(usual, max(1, segmenter.side // 8))
+    steps = (np.arange(side) + 0.5) / side
+    grid = np.stack(np.meshgrid(steps * width, steps * height), axis=-1).reshape(-1, 1, 2)
+    prompts = {"input_points": grid, "input_labels": np.ones(grid.shape[:2], int)}
+    limits, filters = (pred_iou_thresh, stability_score_thresh), segmenter.processor.image_processor
+    parts = [
+        filters.filter_masks(logits, iou, size, [0, 0, width, height], *limits)
+        for logits, iou in _decode(segmenter, image, multimask=True, **prompts)
+    ]
+    coded, scores, boxes = zip(*parts, strict=True)
+    masks, scores, *_ = filters.post_process_for_mask_generation(
+        list(chain(*coded)), torch.cat(scores).cpu(), torch.cat(boxes).cpu(), box_nms_thresh
+    )
+    return Segments(np.array(masks, bool).reshape(-1, *size), scores.numpy())
+
+
+def _check(image: np.ndarray, places: Sequence = ()) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+        raise BadInput(f"an image must be uint8 (3, H, W), got {image.dtype} {image.shape}")
+    for x, y in places:
+        if not (0 <= x <= image.shape[2] - 1 and 0 <= y <= image.shape[1] - 1):
+            raise BadInput(f"({x:g}, {y:g}) is outside of {image.shape[2]} x {image.shape[1]}")
+
+
+def _best_masks(segmenter: Segmenter, image: np.ndarray, **prompts: Any) -> Segments:
+    """For each prompt the proposal with the highest predicted IoU."""
+    masks, scores = [np.zeros((0, *image.shape[1:]), np.bool_)], [np.zeros(0, np.float32)]
+    for logits, iou in _decode(segmenter, image, **prompts):
+        best = iou.max(dim=1)
+        masks.append((logits[range(len(iou)), best.indices] > 0).cpu().numpy())
+        scores.append(best.values.cpu().numpy())
+    return Segments(np.concatenate(masks), np.concatenate(scores))
+
+
+@torch.inference_mode()
+def _decode(
+    segmenter: Segmenter, image: np.ndarray, *, multimask: bool, **prompts: np.ndarray
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (k, M, H, W) and predicted IoU (k, M) of prompts (K, ...), ``_AT_ONCE`` at a time."""
+    model, processor = segmenter.model, segmenter.processor
+    for k in range(0, len(next(iter(prompts.values()))), _AT_ONCE):
+        part = {name: [value[k : k + _AT_ONCE].tolist()] for name, value in prompts.items()}
+        # A copy: images of a memory-mapped set cannot be written to, which torch warns about.
+        inputs = processor(
+            np.array(image), input_data_format="channels_first", return_tensors="pt", **part
+        ).to(model.device, torch.float32)
+        pixels, sizes = inputs.pop("pixel_values"), [inputs.pop("original_sizes")]
+        if "reshaped_input_sizes" in inputs:  # SAM alone keeps an image's proportions
+            sizes.append(inputs.pop("reshaped_input_sizes"))
+        with threads_for(model):
+            if segmenter._last is None or not np.array_equal(image, segmenter._last[0]):
+                segmenter._last = image.copy(), model.get_image_embeddings(pixels)
+            embedding = segmenter._last[1]
+            out = model(image_embeddings=embedding, multimask_output=multimask, **inputs)
+            (logits,) = processor.post_process_masks(out.pred_masks, *sizes, binarize=False)
+        yield logits, out.iou_scores[0]
+
+
+# -- objects and clicks -----------------------------------------------------------------------
+
+
+def box_masks(boxes: Sequence[Sequence[int]], shape: tuple[int, int]) -> np.ndarray:
+    """Boxes (K, 4), filled: bool (K, H, W). What a segmenter must do better than."""
+    masks = np.zeros((len(boxes), *shape), np.bool_)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        mask[y0 : y1 + 1, x0 : x1 + 1] = True
+    return masks
+
+
+def objects_of(data: SegmentationSet, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of image i's objects, in the order of its boxes, and which of them are exact.
+
+    A set has a mask per class. An object's mask is what its class's mask has inside its box, which
+    is exact unless another box of the class overlaps that box.
+
+    Returns:
+        bool (K, H, W), and bool (K,). A mask that is not exact must not be scored against.
+    """
+    kinds, *corners = np.reshape(data.boxes[i], (-1, 5)).astype(int).T
+    masks = box_masks(np.transpose(corners), data.masks.shape[2:]) & data.masks[i, kinds]
+    same, (x0, y0, x1, y1) = kinds[:, None] == kinds, corners
+    overlap = same & (x0 <= x1[:, None]) & (x0[:, None] <= x1)
+    overlap &= (y0 <= y1[:, None]) & (y0[:, None] <= y1)
+    return masks, masks.any((1, 2)) & (overlap.sum(1) == 1)  # each box overlaps itself
+
+
+def first_click(mask: np.ndarray) -> tuple[int, int, int]:
+    """The click that says most about an object: its pixel farthest from its boundary.
+
+    Args:
+        mask: bool (H, W), not empty; what lies beyond the image counts as outside.
+
+    Returns:
+        x, y and the label 1. Of several pixels equally far inside, the first row by row.
+    """
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return int(x), int(y), 1
+
+
+def next_click(mask: np.ndarray, predicted: np.ndarray) -> tuple[int, int, int]:
+    """The click that corrects most: the middle of the largest error.
+
+    The errors are the 8-connected regions of missed and, apart from them, of wrongly included
+    pixels (Sofiiuk et al., "Reviving iterative training with mask guidance", 2022).
+
+    Args:
+        mask: the truth, bool (H, W), not empty.
+        predicted: bool (H, W).
+
+    Returns:
+        x, y and the label: 1 on the object, 0 beside it. The first click again if all is right.
+    """
+    largest, size = mask, 0
+    for error in (mask & ~predicted, predicted & ~mask):
+        labels, _ = ndimage.label(error, _EIGHT)
+        areas = np.bincount(labels.ravel())[1:]
+        if areas.max(initial=0) > size:
+            largest, size = labels == areas.argmax() + 1, areas.max()
+    x, y, _ = first_click(largest)
+    return x, y, int(mask[y, x])
