@@ -338,7 +338,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     with atomic_write(out / "images.csv") as path:
         evaluation.table().to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
     if args.split == "test" and not args.data:
-        save_counts(count_tables(evaluation.masks, data), run.folder)
+        save_counts(count_tables(evaluation.masks, data, run.config), run.folder)
     evaluation_panels(evaluation, out, args.panels)
     print(f"mean IoU {evaluation.iou:.3f} on {len(data)} images of {data.name}: {out}")
 
@@ -379,26 +379,34 @@ def _claims(args: argparse.Namespace) -> None:
 
 def _add_sam(parser: argparse.ArgumentParser) -> None:
     _add_records(parser)
+    parser.add_argument("--images", type=int, default=60, help="of each test set")
     parser.add_argument("--out", type=_path, metavar="CSV", help="also write every number there")
     parser.set_defaults(run=_sam)
 
 
 def _sam(args: argparse.Namespace) -> None:
-    from seghw.config import DRAWN
-    from seghw.sam import compare
+    from seghw.report import sam_comparison
+    from seghw.runs import best_setting
 
     records = _records(args)
     name = records.segmenter.name  # opened first: without it there is nothing to compare
-    print(compare.__doc__)
-    rows = {}
+    print(sam_comparison.__doc__)
+    comparisons = []
     for family in DRAWN:
-        found = records.sam_comparison(family)
-        rows[found.data.name] = list(found.rows())
-        print(f"{name} and our network on {len(found.data)} images of {found.data.name}\n")
-        for protocol, table in compare.tables(rows[found.data.name]).items():
-            print(f"{protocol}\n\n{table}\n")
+        comparison = sam_comparison.compare_records(records, family, args.images)
+        comparisons.append(comparison)
+        print(f"{name} and our network on {len(comparison.data)} images of {comparison.data.name}")
+        for protocol in ("objects", "classes", "automatic"):
+            print(f"\n{protocol}\n\n{comparison.table(protocol).to_string()}")
+        for recipe in RECIPES:
+            runs = best_setting(records.grid(family, recipe, "mse_dice"))
+            for claim, effect in sam_comparison.sam_effects(comparison, runs).items():
+                what, _, score, tables = effect
+                seeds = [f"{score(a.sum(0)) - score(b.sum(0)):.3f}" for a, b in tables]
+                print(f"{claim}, {recipe}: {what}, {name} minus each seed: {', '.join(seeds)}")
+        print()
     if args.out:
-        compare.write_rows(rows, name, args.out)
+        sam_comparison.write_rows(comparisons, args.out)
         print(args.out)
 
 
@@ -410,10 +418,11 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
 
 
 def _figures(args: argparse.Namespace) -> None:
+    from seghw.data.splits import describe_data
     from seghw.report.figures import make_figures
 
     records = _records(args)
-    print(*(records.describe_data(family) for family in ("shapes", "coco")), sep="\n")
+    print(*(describe_data(records.dataset(family)) for family in DRAWN), sep="\n")
     made = make_figures(args.only, out=args.out, records=records)
     print(f"{sum(path.suffix == '.png' for path in made)} figures: {args.out}")
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seghw import metrics
-from seghw.config import Recipe, classes_of
+from seghw.config import Recipe, TrainConfig, classes_of
 from seghw.data.dataset import SegmentationSet, batches
 from seghw.devices import threads_for
 
@@ -97,20 +98,102 @@ class Evaluation:
         return pd.DataFrame(columns)
 
 
-def count_tables(masks: np.ndarray, data: SegmentationSet) -> dict[str, np.ndarray]:
-    """What a run keeps of its test images, in ``counts.npz``.
+def predictable_step(config: TrainConfig) -> int:
+    """2 if a run's network can predict every second row and column only, else 1."""
+    dotted = (config.head or config.settings.head) == "report" and config.network == "munet"
+    return 2 if dotted else 1
+
+
+def count_tables(
+    masks: np.ndarray, data: SegmentationSet, config: TrainConfig
+) -> dict[str, np.ndarray]:
+    """What a run keeps of its test images, in ``counts.npz``: all that the claims need of them.
 
     Args:
         masks: predicted, bool (N, C, H, W).
         data: the test set.
+        config: of the run; it says which pixels the network can predict.
 
     Returns:
-        int32 (N, C, 4) by name: ``pixels`` of ``metrics.count`` and ``boundary`` of
-        ``metrics.count_boundary`` at 2 % of the diagonal.
+        Unsigned integers of the smallest type that takes them, (N, C, k), by name:
+
+        ``pixels``, ``boundary``
+            ``metrics.count``, and ``metrics.count_boundary`` at 2 % of the diagonal.
+        ``predictable_pixels``, ``predictable_boundary``
+            the same two on the pixels that the network can predict, where these are not all.
+        ``inside``, ``edge``, ``small``, ``large``
+            true pixels of a part, and how many of these are predicted; of the pixels that the
+            network can predict. ``edge`` is within 2/64 of the image's side of whatever is
+            outside of the mask, ``inside`` is the rest; ``small`` and ``large`` are the smallest
+            and the largest third of all objects.
     """
-    tolerance = max(1, round(0.02 * float(np.hypot(*data.images.shape[2:]))))
+    step = predictable_step(config)
+
+    def on(part: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(part[:, :, ::step, ::step])
+
+    tolerance = max(1, round(0.02 * float(np.hypot(*data.masks.shape[2:]))))
+    core = inside(data.masks, 2 / 64 * data.masks.shape[-1])
+    small, large = small_and_large(data)
+    parts = {"inside": core, "edge": data.masks & ~core, "small": small, "large": large}
     tables = {
         "pixels": metrics.count(masks, data.masks),
         "boundary": metrics.count_boundary(masks, data.masks, tolerance),
     }
-    return {name: table.astype(np.int32) for name, table in tables.items()}
+    if step > 1:
+        predicted, true = on(masks), on(data.masks)
+        tables["predictable_pixels"] = metrics.count(predicted, true)
+        near = max(1, round(tolerance / step))
+        tables["predictable_boundary"] = metrics.count_boundary(predicted, true, near)
+    for name, part in parts.items():
+        both = (metrics.pixels(on(part)), metrics.pixels(on(part & masks)))
+        tables[name] = np.stack(both, -1)
+    return {name: table.astype(np.min_scalar_type(table.max())) for name, table in tables.items()}
+
+
+def inside(masks: np.ndarray, depth: float) -> np.ndarray:
+    """The masks' pixels more than ``depth`` pixels away from whatever is outside of them.
+
+    Args:
+        masks: bool (N, C, H, W); beyond the image is outside.
+        depth: Euclidean, between the centers of pixels.
+    """
+    outside = np.pad(~masks, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=True)
+    return masks & ~metrics.within(outside, depth)[..., 1:-1, 1:-1]
+
+
+def small_and_large(data: SegmentationSet) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of the smallest third of all objects, and of the largest: bool (N, C, H, W) each.
+
+    An object is what its class's mask has inside its box.
+    """
+    places = [
+        (i, c, slice(y0, y1 + 1), slice(x0, x1 + 1))
+        for i, boxes in enumerate(data.boxes)
+        for c, x0, y0, x1, y1 in boxes
+    ]
+    areas = np.array([np.count_nonzero(data.masks[place]) for place in places])
+    third, two_thirds = np.quantile(areas, (1 / 3, 2 / 3)) if places else (0, 0)
+    small, large = np.zeros_like(data.masks), np.zeros_like(data.masks)
+    for place, area in zip(places, areas, strict=True):
+        for part, chosen in ((small, area <= third), (large, area >= two_thirds)):
+            if chosen:
+                part[place] = data.masks[place]
+    return small & ~large, large
+
+
+def write_counts(run_folder: str | Path) -> Path:
+    """Predict the test images of a run that has its weights, and write its ``counts.npz``.
+
+    Raises:
+        BadInput: the record, the weights or the data are missing or damaged.
+    """
+    from seghw.data.splits import open_split  # with train, which imports this module
+    from seghw.runs import read_run
+    from seghw.train.records import load_network, save_counts
+
+    config = read_run(run_folder)["config"]
+    data = open_split(config, "test")
+    masks = predict(load_network(run_folder), data.images, config.settings, config.dataset)
+    save_counts(count_tables(masks, data, config), Path(run_folder))
+    return Path(run_folder, "counts.npz")

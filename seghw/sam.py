@@ -268,11 +268,19 @@ def box_masks(boxes: Sequence[Sequence[int]], shape: tuple[int, int]) -> np.ndar
     return masks
 
 
-def objects_of(data: SegmentationSet, i: int) -> tuple[np.ndarray, np.ndarray]:
+def objects_of(
+    data: SegmentationSet, i: int, by_color: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Masks of image i's objects, in the order of its boxes, and which of them are exact.
 
     A set has a mask per class. An object's mask is what its class's mask has inside its box, which
     is exact unless another box of the class overlaps that box.
+
+    Args:
+        data: the set.
+        i: which image.
+        by_color: then take the pixels of one color whose box is the object's. A drawn shape has a
+            color of its own, so that its visible pixels are known; of photographs none qualify.
 
     Returns:
         bool (K, H, W), and bool (K,). A mask that is not exact must not be scored against.
@@ -282,7 +290,17 @@ def objects_of(data: SegmentationSet, i: int) -> tuple[np.ndarray, np.ndarray]:
     same, (x0, y0, x1, y1) = kinds[:, None] == kinds, corners
     overlap = same & (x0 <= x1[:, None]) & (x0[:, None] <= x1)
     overlap &= (y0 <= y1[:, None]) & (y0[:, None] <= y1)
-    return masks, masks.any((1, 2)) & (overlap.sum(1) == 1)  # each box overlaps itself
+    exact = masks.any((1, 2)) & (overlap.sum(1) == 1)  # each box overlaps itself
+    for kind in set(kinds[~exact]) if by_color else ():
+        where = data.masks[i, kind]
+        colors = np.zeros(where.shape, int)
+        _, colors[where] = np.unique(data.images[i][:, where], axis=1, return_inverse=True)
+        for color, (rows, columns) in enumerate(ndimage.find_objects(colors + where), start=1):
+            box = (kind, columns.start, rows.start, columns.stop - 1, rows.stop - 1)
+            for k in np.flatnonzero(~exact):
+                if tuple(data.boxes[i][k]) == box:
+                    masks[k], exact[k] = colors + where == color, True
+    return masks, exact
 
 
 def first_click(mask: np.ndarray) -> tuple[int, int, int]:

@@ -139,7 +139,7 @@ class Pool:
         self.images, masks, boxes = [], [], []
         for data in sets:
             for i, image in enumerate(data.images):
-                truth, exact = objects_of(data, i)
+                truth, exact = objects_of(data, i, by_color=False)
                 if exact.any():
                     self.images.append(image)
                     masks.append(truth[exact])

@@ -1,5 +1,1 @@
-"""The report's figures, drawn from the records."""
-
-from seghw.report.figures import FIGURES, make_figures
-
-__all__ = ["FIGURES", "make_figures"]
+"""What is made of the runs: statistics, claims, figures, the page and the PDF."""

@@ -2,7 +2,7 @@
 
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,13 @@ from seghw.config import COEFFICIENTS, DRAWN, RUNS, SEEDS, TrainConfig
 from seghw.data.dataset import SegmentationSet
 from seghw.data.splits import default_dataset, open_split
 from seghw.errors import BadInput
-from seghw.evaluate import Evaluation, predict
 from seghw.runs import load_runs
-from seghw.train import load_network
+
+if TYPE_CHECKING:
+    from seghw.evaluate import Evaluation
 
 
-def evaluate_run(run: Any, data: SegmentationSet) -> Evaluation:
+def evaluate_run(run: Any, data: SegmentationSet) -> "Evaluation":
     """A run's masks on a set.
 
     Args:
@@ -26,6 +27,9 @@ def evaluate_run(run: Any, data: SegmentationSet) -> Evaluation:
     Raises:
         BadInput: the run's weights are missing, or the set has other classes than the run.
     """
+    from seghw.evaluate import Evaluation, predict  # here, for a curve is drawn without torch
+    from seghw.train.records import load_network
+
     names, given = ([c.name for c in classes] for classes in (run.config.classes, data.classes))
     if names != given:
         raise BadInput(f"{run.run_id} knows the classes {names}, {data.name!r} has {given}")
@@ -94,11 +98,11 @@ class Records:
         config = TrainConfig(self.dataset(family), "report", "mse", 1e-3, profile=self.profile)
         return open_split(config, "test")
 
-    def evaluate(self, run: Any, family: str) -> Evaluation:
+    def evaluate(self, run: Any, family: str) -> "Evaluation":
         """A run's masks on the family's test set; ``BadInput`` as in ``evaluate_run``."""
         return evaluate_run(run, self.test_set(family))
 
-    def _evaluation(self, family: str, recipe: str, loss: str) -> Evaluation:
+    def _evaluation(self, family: str, recipe: str, loss: str) -> "Evaluation":
         """The best run of a loss on the family's test set.
 
         Raises:

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from seghw.data.dataset import Box, SegmentationSet
 from seghw.errors import whole_number
 from seghw.io import atomic_write
 from seghw.metrics import ratio
+from seghw.runs import load_counts
 from seghw.sam import (
     Segmenter,
     box_masks,
@@ -44,6 +46,7 @@ from seghw.sam import (
 
 IMAGES = 60  # of a test set that are compared
 CLICKS = (1, 3, 5)
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 #: Distance at which outlines still meet, as a share of the diagonal (Cheng et al., CVPR 2021).
 TOLERANCE = 0.02
 #: What a published SAM sees at least, in pixels. A model that sees less is somebody's own, and what
@@ -105,18 +108,16 @@ def compare(
         masks |= {f"ours, {name}": predicted}
         masks |= {f"segmenter, boxes found by {name}": np.zeros_like(predicted)}
     for i in tqdm(range(len(data)), desc=segmenter.name, unit="image", leave=False, delay=2):
-        truth, exact = objects_of(data, i)
-        scores, prompted = score_objects(segmenter, data, i)
+        here = {name: predicted[i] for name, predicted in ours.items()}
+        scores, prompted = score_objects(segmenter, data, i, here)
         unite(prompted, data.boxes[i], masks["segmenter, true boxes"][i])
-        inside = box_masks([box[1:] for box in data.boxes[i]], truth.shape[1:])
-        for name, predicted in ours.items():
-            own = predicted[i, [box[0] for box in data.boxes[i]]] & inside
-            scores[f"ours inside the true box, {name}"] = object_iou(own[exact], truth[exact])
-            boxes = predicted_boxes(predicted[i])
+        for name, predicted in here.items():
+            boxes = predicted_boxes(predicted)
             answers = segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
             unite(answers, boxes, masks[f"segmenter, boxes found by {name}"][i])
         for who, values in scores.items():
             objects[who].append(values)
+        truth, exact = objects_of(data, i)
         everything = segment_everything(segmenter, data.images[i]).masks
         # Nobody knows whether a mask on an object that is not known exactly is right.
         everything = everything[~lies_on(everything, truth[~exact].any(0)[None])[:, 0]]
@@ -146,31 +147,45 @@ def write_rows(comparisons: Sequence[Comparison], path: str | Path) -> None:
 
 
 def score_objects(
-    segmenter: Segmenter, data: SegmentationSet, i: int, clicks: Sequence[int] = CLICKS
+    segmenter: Segmenter, data: SegmentationSet, i: int, ours: Mapping[str, np.ndarray] = NOTHING
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Ask for image i's objects by their true boxes and by clicks.
 
+    Rows "inside the true box" are scored there alone, and not on other objects of the class, which
+    our network may rightly predict.
+
+    Args:
+        segmenter: from ``sam.load_sam``.
+        data: images and truth.
+        i: which image.
+        ours: our network's masks of it by the name of its recipe, bool (C, H, W) each.
+
     Returns:
-        By what was asked, the IoU of each object that is known exactly, float64 (k,). Rows
-        "inside the true box" are scored there alone, for outside of it our network may rightly
-        predict other objects of the class. And the masks for all true boxes, bool (K, H, W).
+        By who was asked for what, the IoU of each object that is known exactly, float64 (k,); and
+        the masks for all true boxes, bool (K, H, W).
     """
     masks, exact = objects_of(data, i)
-    corners = [box[1:] for box in data.boxes[i]]
-    inside, truth = box_masks(corners, masks.shape[1:]), masks[exact]
-    prompted = segment_boxes(segmenter, data.images[i], corners).masks
-    scores = {
-        "filling the true box": object_iou(inside[exact], truth),
-        "segmenter, true box": object_iou(prompted[exact], truth),
-        "segmenter inside the true box": object_iou((prompted & inside)[exact], truth),
+    kinds, corners = [box[0] for box in data.boxes[i]], [box[1:] for box in data.boxes[i]]
+    filled = box_masks(corners, masks.shape[1:])
+    inside = (filled & (masks | ~data.masks[i, kinds]))[exact]
+    truth, prompted = masks[exact], segment_boxes(segmenter, data.images[i], corners).masks
+    answers = {
+        "filling the true box": filled[exact],
+        "segmenter, true box": prompted[exact],
+        "segmenter inside the true box": prompted[exact] & inside,
     }
     placed = np.array([first_click(mask) for mask in truth]).reshape(-1, 1, 3)
-    for count in range(1, max(clicks) + 1):
-        answers = segment_points(segmenter, data.images[i], placed[..., :2], placed[..., 2]).masks
-        if count in clicks:
-            scores[f"segmenter, clicks: {count}"] = object_iou(answers, truth)
-        further = [next_click(*pair) for pair in zip(truth, answers, strict=True)]
+    for count in range(1, max(CLICKS) + 1):
+        given = segment_points(segmenter, data.images[i], placed[..., :2], placed[..., 2]).masks
+        if count in CLICKS:
+            answers[f"segmenter, clicks: {count}"] = given
+        further = [next_click(*pair) for pair in zip(truth, given, strict=True)]
         placed = np.append(placed, np.reshape(further, (-1, 1, 3)), axis=1).astype(int)
+    for name, predicted in ours.items():
+        answers[f"ours inside the true box, {name}"] = predicted[kinds][exact] & inside
+    scores = {}
+    for who, given in answers.items():
+        scores[who] = metrics.iou(metrics.count(given[:, None], truth[:, None]))[:, 0]
     return scores, prompted
 
 
@@ -200,11 +215,6 @@ def unite(masks: np.ndarray, boxes: Sequence[Box], channels: np.ndarray) -> None
     """Add the masks of boxes to the channels of their classes, bool (C, H, W)."""
     for (class_index, *_), mask in zip(boxes, masks, strict=True):
         channels[class_index] |= mask
-
-
-def object_iou(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """IoU of each mask with its truth, bool (k, H, W) both: float64 (k,)."""
-    return metrics.iou(metrics.count(masks[:, None], truth[:, None]))[:, 0]
 
 
 # -- automatic masks --------------------------------------------------------------------------
@@ -304,32 +314,42 @@ def _automatic_scores(table: np.ndarray) -> Iterator[tuple]:
 
 
 def sam_effects(
-    comparison: Comparison,
-    ours: Sequence[np.ndarray],
-    on: Callable[[np.ndarray], np.ndarray] = lambda masks: masks,
+    comparison: Comparison, runs: pd.DataFrame
 ) -> dict[str, tuple[str, str, Score, list[tuple[np.ndarray, np.ndarray]]]]:
     """What the sentences about SAM rest on: the segmenter (true boxes) beside each seed.
 
+    Both are counted on the pixels that the network can predict at all.
+
     Args:
-        comparison: of one recipe's data.
-        ours: each seed's masks of the comparison's images, bool (N, C, H, W).
-        on: cuts masks to the rows and columns that the network can predict at all.
+        comparison: from ``compare_records``.
+        runs: the seeds of a recipe's best MSE + Dice setting, rows of ``runs.load_runs``.
 
     Returns:
         By claim what is scored, its unit, the score, and for each seed the segmenter's counts and
         ours, int64 (N, C, 4): the effect is the score of the first minus that of the second.
+
+    Raises:
+        BadInput: a run has no counts of its test images.
     """
-    truth, side = on(comparison.data.masks), comparison.data.images.shape[2]
-    step = side / truth.shape[2]  # pixels from one row that can be predicted to the next
+    ours = [load_counts(run) for run in runs.itertuples()]
+    kind = "predictable_" if "predictable_pixels" in ours[0] else ""
+    step = 2 if kind else 1  # the report's head predicts every second row and column only
+    masks, truth = (
+        np.ascontiguousarray(m[:, :, ::step, ::step])
+        for m in (comparison.masks["segmenter, true boxes"], comparison.data.masks)
+    )
     tolerance = max(1, round(boundary_tolerance(comparison.data) / step))
-    pairs = [(on(comparison.masks["segmenter, true boxes"]), on(masks)) for masks in ours]
-    pixels = [tuple(metrics.count(masks, truth) for masks in pair) for pair in pairs]
-    outlines = [
-        tuple(metrics.count_boundary(masks, truth, tolerance) for masks in pair) for pair in pairs
-    ]
-    added, boundary = "false positives, % of the image", f"boundary F at {tolerance * step:g} px"
+    counts = {
+        "pixels": metrics.count(masks, truth),
+        "boundary": metrics.count_boundary(masks, truth, tolerance),
+    }
+    tables = {
+        name: [(table, run[kind + name][comparison.picked]) for run in ours]
+        for name, table in counts.items()
+    }
+    added, boundary = "false positives, % of the image", f"boundary F at {tolerance * step} px"
     return {
-        "sam_complete": ("recall", "recall", SCORES["recall"], pixels),
-        "sam_boundaries": (boundary, "F", boundary_score, outlines),
-        "sam_aggressive": (added, "%", SCORES[added], pixels),
+        "sam_complete": ("recall", "recall", SCORES["recall"], tables["pixels"]),
+        "sam_boundaries": (boundary, "F", boundary_score, tables["boundary"]),
+        "sam_aggressive": (added, "%", SCORES[added], tables["pixels"]),
     }

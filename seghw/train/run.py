@@ -251,7 +251,7 @@ class Run:
             save_weights(self.model, self.folder)
             for test in self.test:
                 masks = predict(self.model, test.images, self.recipe, self.config.dataset)
-                save_counts(count_tables(masks, test), self.folder)
+                save_counts(count_tables(masks, test, self.config), self.folder)
         record = {
             "run_id": self.config.run_id,
             "status": "diverged" if error else "finished",
