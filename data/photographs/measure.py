@@ -2,10 +2,9 @@
 
     python data/photographs/measure.py PHOTOGRAPHS
 
-PHOTOGRAPHS holds folders in COCO's format, each with ``annotations/instances.json`` and
-``images/``. Used are the photographs with exactly one pizza, cat or bus whose box is at least 100
-pixels on both sides. Interrupted, the same command goes on where it was. What has a record is not
-trained again: ``--runs data/retrained`` trains all anew, the networks of drawn scenes included.
+Used are the photographs with exactly one pizza, cat or bus whose box is at least 100 pixels on both
+sides. Interrupted, the same command goes on where it was. What has a record is not trained again:
+``--runs data/retrained`` trains all anew, the networks of the drawn scenes included.
 """
 
 import argparse
@@ -19,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from tqdm.auto import tqdm
 
 from seghw import metrics
@@ -28,6 +26,7 @@ from seghw.data import SegmentationSet, coco
 from seghw.data.annotations import read_annotations
 from seghw.evaluate import predict
 from seghw.io import atomic_write, write_csv
+from seghw.report.stats import interval
 from seghw.runs import load_counts, load_runs
 from seghw.sam import box_masks, first_click, load_sam, next_click, segment_boxes, segment_points
 from seghw.train import load_network, train
@@ -52,20 +51,20 @@ def part_of(sha256: str) -> str:
 @cache
 def read_photographs(folder: Path, size: int) -> SegmentationSet:
     """All usable photographs at ``size`` x ``size``, named and ordered by their files' SHA-256."""
-    sets, shas = [], []
+    parts, names = [], []
     for file in sorted(folder.glob("*/annotations/instances.json")):
         annotations, images = read_annotations(file), file.parents[1] / "images"
         present = {entry["name"] for entry in annotations["categories"]}
         for c in (c for c, name in enumerate(CLASSES) if name not in present):
             annotations["categories"].append({"id": -1 - c, "name": CLASSES[c]})  # as VOC's pizza
-        sets.append(coco.build(annotations, images, CLASSES, size=size, min_box=100))
-        shas += [hashlib.sha256((images / name).read_bytes()) for name in sets[-1].names]
-    if not sets:
+        data = coco.build(annotations, images, CLASSES, size=size, min_box=100)
+        names += [hashlib.sha256((images / n).read_bytes()).hexdigest() for n in data.names]
+        parts.append((data.images, data.masks, data.boxes))
+    if not parts:
         raise SystemExit(f"{folder} holds no folder with annotations/instances.json and images/")
-    images, masks = (np.concatenate([getattr(s, of) for s in sets]) for of in ("images", "masks"))
-    boxes, names = [*chain(*(s.boxes for s in sets))], tuple(sha.hexdigest() for sha in shas)
-    data = SegmentationSet(images, masks, boxes, COCO3, "photographs", names)
-    return data.subset(np.argsort(names))
+    images, masks, boxes = (list(chain(*arrays)) for arrays in zip(*parts, strict=True))
+    about = (boxes, COCO3, "photographs", tuple(names))
+    return SegmentationSet(np.stack(images), np.stack(masks), *about).subset(np.argsort(names))
 
 
 def split(folder: Path, size: int, share: float = 1.0) -> list[SegmentationSet]:
@@ -92,12 +91,9 @@ def plan() -> Iterator[tuple[TrainConfig, float]]:
 
 
 def constant_mask(masks: np.ndarray) -> np.ndarray:
-    """The one mask, bool (H, W), that has the highest IoU if predicted for each of bool (N, H, W).
-
-    Of all masks of k pixels the best has the pixels that are true most often.
-    """
+    """The one mask, bool (H, W), with the highest IoU if predicted for each of bool (N, H, W)."""
     often = masks.sum(0).ravel()
-    order = np.argsort(-often, kind="stable")
+    order = np.argsort(-often, kind="stable")  # the best of k pixels are those most often true
     tp = np.cumsum(often[order])
     union = np.arange(1, len(often) + 1) * len(masks) + often.sum() - tp
     constant = np.zeros(len(often), bool)
@@ -127,14 +123,11 @@ def baselines(training: SegmentationSet, test: SegmentationSet) -> dict[str, np.
 
 
 def summarize(counts: np.ndarray) -> pd.DataFrame:
-    """Each score's mean over the seeds and its 95 % interval: score, seeds, iou, low, high.
+    """Each score's mean over S seeds and its 95 % interval, from counts int64 (S, N, C, 4).
 
-    The interval is Student's t, with the standard errors over seeds and over photographs (their
-    bootstrap) in quadrature. Scores are the classes' IoU on all test photographs, their mean, and,
-    as ``object``, the mean over the photographs of the IoU of their one object.
-
-    Args:
-        counts: int64 (S, N, C, 4).
+    The interval joins the errors over seeds and, by the bootstrap, over photographs. Scores are the
+    classes' IoU on all test photographs, their mean, and, as ``object``, the mean over the
+    photographs of the IoU of their one object.
     """
     seeds, images = counts.shape[:2]
     classes = (counts[0, ..., 0] + counts[0, ..., 2]).argmax(-1)
@@ -147,13 +140,12 @@ def summarize(counts: np.ndarray) -> pd.DataFrame:
     values = scores(counts.sum(1), objects.mean(1))
     draws = metrics.resample(*counts, *objects[..., None, None])
     drawn = scores(np.stack(draws[:seeds]), np.stack(draws[seeds:])[..., 0, 0] / images)
-    # Without a second seed nothing is known of the seeds; SAM and a box do not depend on one.
-    of_seeds = values.std(0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(5, 1e-9)
-    error, mean = np.hypot(of_seeds, np.nanstd(drawn.mean(0), axis=0)), values.mean(0)
-    half = stats.t.ppf(0.975, max(1, seeds - 1) * (error / of_seeds) ** 4) * error
-    names = [*CLASSES, "mean", "object"]
-    rows = {"score": names, "seeds": seeds, "iou": mean, "low": mean - half, "high": mean + half}
-    return pd.DataFrame(rows).set_index("score")
+    # A single one says nothing of the seeds: its interval is of the photographs alone.
+    values = np.repeat(values, 2, 0) if seeds == 1 else values
+    rows = map(interval, values.T, np.nanstd(drawn.mean(0), axis=0))
+    index = pd.Index([*CLASSES, "mean", "object"], name="score")
+    table = pd.DataFrame(rows, index).rename(columns={"mean": "iou"}).assign(seeds=seeds)
+    return table[["seeds", "iou", "low", "high"]]
 
 
 def table_of(runs: Path) -> pd.DataFrame:
@@ -166,8 +158,8 @@ def table_of(runs: Path) -> pd.DataFrame:
         method = f"{recipe}, {'drawings, then ' * after}photographs{', augmented' * augment}"
         tables = [load_counts(run)["pixels"] for run in group.itertuples()]
         counts[method, images, PROFILES[profile].scene_size] = np.stack(tables)
-    names = ["method", "photographs", "side"]
-    return pd.concat({what: summarize(each) for what, each in counts.items()}, names=names)
+    tables = {what: summarize(each) for what, each in counts.items()}
+    return pd.concat(tables, names=["method", "photographs", "side"])
 
 
 def score_untrained(photographs: Path, runs: Path) -> None:
@@ -189,7 +181,7 @@ def score_untrained(photographs: Path, runs: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("photographs", type=Path, help="folder with coco/, voc/ or others")
+    parser.add_argument("photographs", type=Path, help="*/annotations/instances.json, */images/")
     parser.add_argument("--runs", type=Path, default=RUNS, help="records, default %(default)s")
     args = parser.parse_args()
     for config in chain(*DRAWN.values()):
