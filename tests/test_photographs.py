@@ -87,10 +87,10 @@ def test_summary_of_a_hand_made_table(measure):
         for score in (right, half)
     ])  # fmt: skip
     got = measure.summarize(counts)
-    assert got.index.tolist() == ["pizza", "cat", "bus", "mean", "object"]
-    assert got.iou.tolist() == pytest.approx([0.75] * 5)
+    assert got.index.tolist() == ["pizza", "cat", "bus", "mean", "cat and bus", "object"]
+    assert got.iou.tolist() == pytest.approx([0.75] * 6)
     # t(0.975, 1) = 12.706, the standard error of 1 and 0.5 is 0.25
-    assert (got.high - got.iou).tolist() == pytest.approx([12.706 * 0.25] * 5, rel=1e-3)
+    assert (got.high - got.iou).tolist() == pytest.approx([12.706 * 0.25] * 6, rel=1e-3)
     one = measure.summarize(counts[:1])
-    assert one.low.tolist() == pytest.approx([1.0] * 5, abs=1e-6)
-    assert one.seeds.tolist() == [1] * 5
+    assert one.low.tolist() == pytest.approx([1.0] * 6, abs=1e-6)
+    assert one.seeds.tolist() == [1] * 6
