@@ -49,7 +49,9 @@ from seghw.report.stats import (
 CSV = FIGURES / "claims.csv"
 RULE = (
     f"Rule: seeds {SEEDS[0]} to {SEEDS[-1]} choose, the further ones judge; where there are too "
-    f"few, the row says so. {ROW_RULE} {SENTENCE_RULE}"
+    f"few, the row says so. {ROW_RULE} Of validation images no counts are kept: their part is that "
+    f"of the same runs' test images, for so many fewer images; ~ where that is not known. "
+    f"{SENTENCE_RULE}"
 )
 #: Factors of the margins under which verdicts are compared: 0.005, 0.01 and 0.02 of IoU.
 FACTORS = {"margin_0.005": 0.5, "margin_0.01": 1.0, "margin_0.02": 2.0}

@@ -112,7 +112,7 @@ def seeds_needed(deviation: float, image_error: float, margin: float) -> float:
         deviation: standard deviation over the seeds.
         image_error, margin: as above, on the same scale.
     """
-    n = np.arange(2, 10_000)
+    n = np.arange(SEEDS_NEEDED, 10_000)
     variance = deviation**2 / n + np.nan_to_num(image_error) ** 2
     with np.errstate(divide="ignore"):
         freedom = (n - 1) * np.square(variance * n / np.maximum(deviation**2, 1e-30))
