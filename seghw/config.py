@@ -244,7 +244,11 @@ SMOKE = Profile("smoke", 8, 4, 64, 64, 32, 32, 2, 2, 4)
 LAPTOP = Profile("laptop", 16, 4, 64, 4000, 300, 500, 6, 10, 50)
 LIVE = Profile("live", 16, 4, 64, 15_500, 500, 500, 1, 1, 10)
 FULL = Profile("full", 64, 16, 256, 10_000, 500, 1000, 6, 6, 500)
-PROFILES = {profile.name: profile for profile in (SMOKE, LIVE, LAPTOP, FULL)}
+PHOTOGRAPHS = Profile("photographs", 16, 4, 64, 1000, 200, 500, 40, 40, 50)
+PHOTOGRAPHS128 = replace(PHOTOGRAPHS, name="photographs128", scene_size=128)
+PROFILES = {
+    profile.name: profile for profile in (SMOKE, LIVE, LAPTOP, FULL, PHOTOGRAPHS, PHOTOGRAPHS128)
+}
 
 
 @dataclass(frozen=True)

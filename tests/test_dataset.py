@@ -1,11 +1,13 @@
 """The container: what goes in comes out; augmenting moves masks and images alike."""
 
+import warnings
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -51,6 +53,25 @@ def test_a_missing_or_cut_part_is_named(tmp_path, lost):
     path.unlink()
     with pytest.raises(BadInput, match=lost):
         SegmentationSet.load(tmp_path / "set")
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(st.sampled_from(["images.npy", "masks.npy", "set.json"]), st.floats(0, 0.999), st.binary())
+def test_a_damaged_part_is_refused_or_harmless(tmp_path_factory, part, place, piece):
+    folder = tmp_path_factory.mktemp("damaged") / "set"
+    make().save(folder)
+    content = bytearray((folder / part).read_bytes())
+    at = int(place * min(len(content), 128 if part.endswith("npy") else 9999))  # else a pixel
+    content[at : at + len(piece)] = piece
+    (folder / part).write_bytes(content)
+    with suppress(BadInput), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Reading `.npy`")  # numpy, of Python 2's headers
+        data = SegmentationSet.load(folder)
+        assert len(data) == len(data.boxes) == len(data.masks)
+        for c, x0, y0, x1, y1 in (box for boxes in data.boxes for box in boxes):
+            assert 0 <= c < 3
+            assert 0 <= x0 <= x1 < data.images.shape[3]
+            assert 0 <= y0 <= y1 < data.images.shape[2]
 
 
 @pytest.mark.parametrize(

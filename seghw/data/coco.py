@@ -24,7 +24,7 @@ from seghw.io import write_csv
 
 CLASSES = ("pizza", "cat", "bus")
 Instances = Literal["single", "any"]
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 class Chosen(NamedTuple):
@@ -72,11 +72,12 @@ def select(
     chosen, removed = [], Counter()
     for record in sorted(data["images"], key=lambda record: record["id"]):
         objects = [(name, one) for name, one in here[record["id"]] if not one.get("iscrowd")]
+        against = ""
         if not objects:
             what = "only crowds" if here[record["id"]] else "no instance"
             against = f"hold {what} of {', '.join(classes)}"
-        else:
-            against = instances == "single" and _against(record, objects, min_box, min_area)
+        elif instances == "single":
+            against = _against(record, objects, min_box, min_area)
         if against:
             removed[against] += 1
         else:
@@ -219,7 +220,7 @@ def _image_files(folder: Path) -> dict[str, list[Path]]:
     # Level by level, because rglob does not enter a subfolder that is a link to another disk.
     for level in ("*", "*/*", "*/*/*"):
         for path in sorted(folder.glob(level)):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.suffix.lower() in _SUFFIXES:
                 files[path.name].append(path)
     if not files:
         raise BadInput(f"{folder} holds no image file; give the folder that holds the images")
@@ -239,10 +240,9 @@ def _read_image(record: Record, files: Mapping[str, list[Path]], size: int) -> n
     if len(paths) != 1:
         raise ValueError(f"{len(paths)} files have this name" if paths else "missing")
     with Image.open(paths[0]) as opened:
-        if opened.size != (record["width"], record["height"]):
-            raise ValueError(
-                f"is {opened.size}, annotated as {(record['width'], record['height'])}"
-            )
+        annotated = record["width"], record["height"]
+        if opened.size != annotated:
+            raise ValueError(f"is {opened.size}, annotated as {annotated}")
         if opened.mode.startswith(("I", "F")):  # convert() would clip it to white
             raise ValueError(f"has more than 8 bits per channel (mode {opened.mode})")
         rgb = opened.convert("RGB")

@@ -88,8 +88,11 @@ class SegmentationSet:
             images, masks = (np.load(folder / name, mmap_mode="r") for name in _ARRAYS)
             corners = np.array([*chain(*about["boxes"])]).reshape(-1, 5)
             limits = masks.shape[1], *images.shape[:1:-1], *images.shape[:1:-1]
-            inside = (corners >= 0) & (corners < limits)
-            if not inside.all() or (corners[:, 1:3] > corners[:, 3:]).any():
+            if (
+                (corners < 0).any()
+                or (corners >= limits).any()
+                or (corners[:, 1:3] > corners[:, 3:]).any()
+            ):
                 raise ValueError("a box is not inside its image")
             boxes = [[tuple(map(index, box)) for box in boxes] for boxes in about["boxes"]]
             classes = (
@@ -140,32 +143,24 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Flip, scale, move and recolor each image of a batch at random, and its masks with it.
 
-    By torchvision's ``transforms.v2``. What comes in from outside is black and of no class.
-
     Args:
         images: uint8 (n, 3, H, W).
         masks: bool (n, C, H, W).
         seed: one number or several, such as a run's seed and the step; the same give the same.
 
     Returns:
-        Images and masks of the same shapes and types; the masks' pixels are moved, never mixed.
+        Images and masks of the same shapes and types; what comes in from outside is black and of
+        no class.
     """
     import torch
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
     smooth = v2.InterpolationMode.BILINEAR  # of images; masks take the nearest pixel
-    change = v2.Compose(
-        [
-            v2.RandomHorizontalFlip(),
-            v2.RandomAffine(0, (0.1, 0.1), (0.75, 1.25), interpolation=smooth),
-            v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05),
-        ]
-    )
+    affine = v2.RandomAffine(0, (0.1, 0.1), (0.75, 1.25), interpolation=smooth)
+    change = v2.Compose([v2.RandomHorizontalFlip(), affine, v2.ColorJitter(0.3, 0.3, 0.3, 0.05)])
+    pairs = zip(map(torch.tensor, images), map(torch.tensor, masks), strict=True)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        moved = [
-            change(tv_tensors.Image(torch.tensor(image)), tv_tensors.Mask(torch.tensor(mask)))
-            for image, mask in zip(images, masks, strict=True)
-        ]
+        moved = [change(tv_tensors.Image(image), tv_tensors.Mask(mask)) for image, mask in pairs]
     return np.stack([image for image, _ in moved]), np.stack([mask for _, mask in moved])

@@ -44,27 +44,25 @@ def describe_data(dataset: str) -> str:
     Commands and notebooks print it, so that nobody takes drawn images for real ones, nor
     overlooks that real ones lie unused below ``data/``.
     """
-    classes_of(dataset)
-    archives = _missing_archives()
-    photographs = default_dataset("coco") == "coco3"
-    lines = {
-        "purdue5": "PurdueShapes5MultiObject, "
-        + (f"{archives} missing from data/" if archives else "the course's archives in data/"),
-        "coco3": f"photographs of COCO, {'in' if photographs else 'missing from'} data/coco3",
-        "shapes5": "drawn look-alikes of PurdueShapes5MultiObject; "
-        + (
-            f"for the real set put {archives} into data/"
-            if archives
-            else "the course's archives in data/ go by the name purdue5 and are not used here"
-        ),
-        "scenes3": "drawn pizzas, cats and buses; "
-        + (
-            "the photographs in data/coco3 go by the name coco3 and are not used here"
-            if photographs
-            else "`python -m seghw data coco` brings photographs of COCO"
-        ),
-    }
-    return f"{dataset}: {lines.get(dataset, 'a set of your own, given with --data')}"
+    archives, photographs = _missing_archives(), (COCO_SET / "set.json").is_file()
+    unused = "go by the name {} and are not used here"
+    if dataset == "purdue5":
+        where = f"{archives} missing from data/" if archives else "the course's archives in data/"
+        about = f"PurdueShapes5MultiObject, {where}"
+    elif dataset == "coco3":
+        about = f"photographs of COCO, {'in' if photographs else 'missing from'} data/coco3"
+    elif dataset == "shapes5":
+        real = f"the course's archives in data/ {unused.format('purdue5')}"
+        real = f"for the real set put {archives} into data/" if archives else real
+        about = f"drawn look-alikes of PurdueShapes5MultiObject; {real}"
+    elif dataset == "scenes3":
+        real = f"the photographs in data/coco3 {unused.format('coco3')}"
+        real = real if photographs else "`python -m seghw data coco` brings photographs of COCO"
+        about = f"drawn pizzas, cats and buses; {real}"
+    else:
+        classes_of(dataset)  # refuses what is no name of a set
+        about = "a set of your own, given with --data"
+    return f"{dataset}: {about}"
 
 
 def open_split(config: TrainConfig, split: str) -> SegmentationSet:

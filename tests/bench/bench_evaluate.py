@@ -9,79 +9,54 @@ from torch import Tensor, nn
 
 from seghw.config import REPORT, SHAPES5
 from seghw.data import shapes
-from seghw.data.dataset import SegmentationSet
-from seghw.report import plots as panels
+from seghw.notebook import overlay
 from tests.bench.dlstudio_course import Course, dlstudio_on
-from tests.bench.harness import Bench, Result, interleave, ratio
+from tests.bench.harness import Bench, interleave, speedup
 
-ABOUT = (
-    "Both sides get the same outputs, float32 (N, 5, 64, 64), as a network under the report's",
-    "value coding might give them.",
-    "DLStudio: its run_code_for_testing_semantic_segmentation on this one batch, with a network",
-    "  that replays the outputs and without the window: the masks by its value bands, the largest",
-    "  plane, boxes, one grid of seven pictures an image.",
-    "seghw, masks: Recipe.decode of the recipe report.",
-    "seghw, masks and display: the same, and one grid of seven pictures an image: the image, all",
-    "  masks on it, and one mask per class in the class's color.",
-)
-
+ABOUT = """Both sides get the same outputs, float32 (N, 5, 64, 64), under the report's coding.
+DLStudio: its run_code_for_testing_semantic_segmentation on this one batch, without the window:
+  masks by its value bands, the largest channel, boxes, one grid of seven pictures an image.
+seghw: Recipe.decode, and one grid of seven pictures an image: the image, all masks on it, and
+  one mask per class in the class's color."""
 _PADDING = 2  # pixels between the pictures of DLStudio's grid
 
 
 class Replay(nn.Module):
-    """A network without weights that always gives the same outputs.
-
-    Args:
-        outputs: float (N, C, H, W); each call returns a copy, since DLStudio writes into it.
-    """
+    """A network without weights that always gives the same outputs, float (N, C, H, W)."""
 
     def __init__(self, outputs: Tensor) -> None:
         super().__init__()
         self.outputs = outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.outputs.clone()
+        return self.outputs.clone()  # DLStudio writes into it
 
 
 def bench_evaluate(batch_size: int = 4, rounds: int = 11) -> Bench:
     """Time decoding and display of one batch on both sides.
 
-    Args:
-        batch_size: images, each 64 x 64.
-        rounds: of both sides.
-
     Raises:
         BadInput: DLStudio is not installed.
     """
     data = shapes.generate(batch_size, seed=0)
-    outputs = plausible_outputs(data)
+    # Valued masks with noise, in 0..255 and on both sides of every band's limits.
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 40, data.masks.shape)).float()
+    outputs = (REPORT.targets(data.masks, data.classes) + noise).clamp(0, 255)
+    decode = partial(REPORT.decode, outputs, SHAPES5)
     with dlstudio_on(data, batch_size) as course:
         theirs = dlstudio_display(course, outputs)
-        decode = partial(REPORT.decode, outputs, SHAPES5)
         differing = (masks_of_grid(theirs(), batch_size) != decode()).sum().item()
         sides = {
             "DLStudio, masks and display": theirs,
-            "seghw, masks": decode,
             "seghw, masks and display": lambda: display(data.images, decode().numpy()),
         }
-        their_time, masks, both = timings = interleave(sides, rounds)
-    return Bench(
-        f"bench evaluate: a batch of {batch_size} outputs of 5 planes, 64 x 64",
-        ABOUT,
-        tuple(timings),
-        (
-            ratio("masks and display", their_time, both, at_least=500),
-            ratio("masks alone against DLStudio's masks and display", their_time, masks),
-            Result("mask pixels that differ", differing, at_most=0),
-        ),
-    )
-
-
-def plausible_outputs(data: SegmentationSet) -> Tensor:
-    """Valued masks with noise, in 0..255 and on both sides of every band's limits."""
-    noise = np.random.default_rng(0).normal(0, 40, data.masks.shape)
-    target = REPORT.targets(data.masks, data.classes)
-    return (target + torch.from_numpy(noise).float()).clamp(0, 255)
+        seconds = interleave(sides, rounds)
+    title = f"bench evaluate: a batch of {batch_size} outputs of 5 channels, 64 x 64"
+    numbers = {
+        "masks and display": (speedup(seconds, *sides), "x", "goal: at least 500"),
+        "mask pixels that differ": (differing, "", "goal: none"),
+    }
+    return Bench(title, ABOUT, seconds, numbers)
 
 
 def dlstudio_display(course: Course, outputs: Tensor) -> Callable[[], Tensor]:
@@ -115,19 +90,10 @@ def masks_of_grid(grid: Tensor, batch_size: int) -> Tensor:
 
 
 def display(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """One column per image: the image, all masks on it, one mask per class.
-
-    Args:
-        images: uint8 (N, 3, H, W), 0..255.
-        masks: bool (N, 5, H, W).
-
-    Returns:
-        uint8 (7 H, N W, 3), 0..255.
-    """
+    """One column per image, uint8 (7 H, N W, 3): the image, all masks on it, one per class."""
     columns = []
-    for image, planes in zip(images, masks, strict=True):
-        pictures = [image.transpose(1, 2, 0), panels.overlay(image, planes, SHAPES5)]
-        for k, spec in enumerate(SHAPES5):
-            pictures.append(panels.color_masks(planes[k : k + 1], (spec,)))
+    for image, channels in zip(images, masks, strict=True):
+        pictures = [image.transpose(1, 2, 0), overlay(image, channels, SHAPES5)]
+        pictures += [overlay(None, channels[[k]], SHAPES5[k : k + 1]) for k in range(len(SHAPES5))]
         columns.append(np.concatenate(pictures))
     return np.concatenate(columns, axis=1)
