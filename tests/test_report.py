@@ -1,127 +1,141 @@
-"""The report as a document: its numbers come from records, its links lead somewhere."""
+"""The report as page and PDF: its numbers come from records, its links lead somewhere."""
 
+import dataclasses
+import html
+import json
 import os
 import re
 import shutil
 from html.parser import HTMLParser
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 
 from seghw.config import RUNS
 from seghw.errors import BadInput
-from seghw.report.document import build as document
-from seghw.report.document import build_report
-from seghw.report.document.render import to_html, to_typst, typst_text
-from seghw.results import Records
+from seghw.report import numbers, page
+from seghw.report.beyond import BEYOND
+from seghw.report.claims import CLAIMS
+from seghw.report.figures import parse_numbers
+from seghw.report.results import Records
+from seghw.sam import load_sam
 
-TEMPLATE = (Path(document.__file__).parent / "report.md").read_text(encoding="utf-8")
+TEXT = (page.HERE / "report.md").read_text(encoding="utf-8")
 #: Enough for the MSE + Dice figures of both recipes; everything else is missing.
-KEPT = (
+FEW = (
     "shapes5-report-mse_dice-lr1e-03-lambda60-seed1",
     "shapes5-corrected-mse_dice-lr4e-03-lambda20-seed0",
 )
+#: As somebody might call a segmenter's folder.
+NAME = "sam](javascript:alert(1)) <img src=x onerror=alert(2)> #strong[*] $x_"
 
 
 def test_the_text_holds_no_number_of_its_own():
-    text = re.sub(r"\{\{.*?\}\}", "", TEMPLATE)
-    text = re.sub(r"```fault \S+\n(.*?)```", r"\1", text, flags=re.S)
-    text = re.sub(r"```.*?```", "", text, flags=re.S)  # blocks: figure numbers and formulas
-    text = re.sub(r"^>.*$", "", text, flags=re.M)  # quoted from the original
-    text = re.sub(r"^#+ [0-9.]*", "", text, flags=re.M)
+    text = re.sub(r"\{.*?\}|^[@>].*$|^#+ [0-9.]*", "", TEXT, flags=re.M)
     assert re.findall(r"(?<![A-Za-z])[0-9][0-9.,]*", text) == []
 
 
 def test_the_text_has_all_45_figures_and_all_claims_once():
-    from seghw.claims.claims import CLAIMS
-    from seghw.report.figures import BEYOND, parse_numbers
-
-    shown = [n for part in re.findall(r"```figures (\S+)", TEMPLATE) for n in parse_numbers(part)]
+    shown = [n for part in re.findall(r"^@figures (\S+)", TEXT, re.M) for n in parse_numbers(part)]
     assert shown == list(range(1, 46))
-    claims = re.findall(r"```claims (.*)", TEMPLATE)
-    assert sorted(" ".join(claims).replace("\n", " ").split()) == sorted(c.key for c in CLAIMS)
-    assert sorted(re.findall(r"```(?:beyond|fault) (\S+)", TEMPLATE)) == sorted(BEYOND)
+    keys = " ".join(re.findall(r"^@claims (.*)", TEXT, re.M)).split()
+    assert sorted(keys) == sorted(CLAIMS)
+    assert sorted(re.findall(r"^@beyond (\S+)", TEXT, re.M)) == sorted(BEYOND)
 
 
-def test_one_text_becomes_html_and_typst():
-    text = "## A *b*\n\nIt is [0.5](#number-1) & `x`.\n\n```figures 3\n```\n"
-    blocks = lambda name, arguments, code: f"{name}:{arguments}"  # noqa: E731
-    assert to_html(text, blocks) == (
-        '<h2 id="a-b">A <em>b</em></h2>\n<p>It is <a class="number" href="#number-1">0.5</a> &amp; '
-        "<code>x</code>.</p>\nfigures:3"
-    )
-    assert to_typst(text, blocks).split("\n") == [
-        "",
-        "= A #emph[b] <a-b>",
-        "It is #link(<number-1>)[0.5] & x.",
-        "",
-        "figures:3",
-    ]
-    assert typst_text("#a_b") == r"\#a\_b"
+def test_ranges_of_seeds():
+    assert page.ranges([2, 0, 1, 5, 7, 8]) == "0-2, 5, 7-8"
+
+
+def test_numbers_of_the_committed_runs():
+    """Against run.json itself, read here without the table of runs."""
+    results = numbers.Results.__new__(numbers.Results)
+    results.records = Records()
+    count = {w: int(numbers.runs(results, w)[0]) for w in ("all", "grid", "further", "changed")}
+    assert count["all"] == len(list((RUNS / "laptop").glob("*/run.json")))
+    assert count["all"] == count["grid"] + count["further"] + count["changed"]
+    text, run_ids = numbers.spread(results)
+    scores = []
+    for run in run_ids:
+        record = json.loads((RUNS / run / "run.json").read_text(encoding="utf-8"))
+        assert record["config"]["loss"] == "mse_dice"
+        scores.append(record["epochs"][-1]["validation_iou"])
+    assert text.startswith(f"{max(scores) - min(scores):.3f} ({len(scores)} seeds of coefficient ")
+    assert len(scores) >= 16, "all seeds, not those of the grid alone"
 
 
 class Links(HTMLParser):
     """Anchors, links and images without a text alternative."""
 
-    def __init__(self, page):
+    def __init__(self, text):
         super().__init__()
         self.ids, self.targets, self.silent = [], [], []
-        self.feed(page)
+        self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.ids += [found["id"]] if "id" in found else []
-        if tag == "a" and found.get("href", "").startswith("#"):
-            self.targets.append(found["href"][1:])
-        if tag == "img" and not found.get("alt"):
-            self.silent.append(found)
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.targets += [values["href"]] if tag == "a" else []
+        if tag == "img" and not values.get("alt"):
+            self.silent.append(values)
 
 
 @pytest.fixture(scope="module")
 def few_runs(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    for name in KEPT:
+    for name in FEW:
         shutil.copytree(RUNS / "laptop" / name, runs / "laptop" / name)
     return runs
 
 
+def build(runs, out):
+    records = Records(runs)
+    records.segmenter = dataclasses.replace(load_sam(), name=NAME)
+    return page.build_report(records, out)
+
+
 @pytest.fixture(scope="module")
 def built(few_runs, tmp_path_factory):
-    return build_report(Records(few_runs), tmp_path_factory.mktemp("out") / "report")
+    return build(few_runs, tmp_path_factory.mktemp("out") / "report")
 
 
 def test_links_lead_somewhere_and_pictures_have_words(built):
-    page = (built / "report.html").read_text(encoding="utf-8")
-    found = Links(page)
-    assert len(set(found.ids)) == len(found.ids), "an anchor stands twice"
-    assert set(found.targets) <= set(found.ids)
-    assert found.silent == []
-    assert "http://" not in page.replace("http://www.w3.org/", "")
-    assert "https://" not in page
-    assert len(page) < 15e6
+    text = (built / "report.html").read_text(encoding="utf-8")
+    links = Links(text)
+    assert len(set(links.ids)) == len(links.ids), "an anchor stands twice"
+    assert {target.removeprefix("#") for target in links.targets} <= set(links.ids)
+    assert links.silent == []
+    assert "http" not in text.replace("http://www.w3.org/", "")
+
+
+def test_a_name_is_shown_and_never_read_as_markup(built):
+    text = (built / "report.html").read_text(encoding="utf-8")
+    shown = re.sub(r"<script.*?</script>", "", text, flags=re.S)
+    assert html.escape(NAME, quote=False) in shown.replace("&#34;", '"')
+    assert "<img src=x" not in text
+    assert NAME in (built / "report.json").read_text(encoding="utf-8")
+    assert "javascript" not in (built / "report.typ").read_text(encoding="utf-8"), "text is data"
+    assert b"/URI" not in (built / "report.pdf").read_bytes()
 
 
 def test_runs_that_are_missing_leave_a_gap_with_the_command(built):
-    page = (built / "report.html").read_text(encoding="utf-8")
-    figure = re.search(r'<figure id="fig-2">.*?</figure>', page, re.S)[0]
+    text = (built / "report.html").read_text(encoding="utf-8")
+    figure = re.search(r'<figure id="fig-2">.*?</figure>', text, re.S)[0]
     assert "python -m seghw sweep" in figure
     assert "<img" not in figure
-    assert '<figure id="fig-5">' in page
-    assert "<img" in re.search(r'<figure id="fig-5">.*?</figure>', page, re.S)[0]
+    assert "<img" in re.search(r'<figure id="fig-5">.*?</figure>', text, re.S)[0]
 
 
 def test_the_same_records_give_the_same_bytes(built, few_runs, tmp_path):
-    again = build_report(Records(few_runs), tmp_path / "report")
+    again = build(few_runs, tmp_path / "report")
     for name in ("report.html", "report.pdf", "figures/report-05.svg"):
-        first, second = ((folder / name).read_bytes() for folder in (built, again))
-        # The page names the records by their place relative to itself.
-        assert first == second or name == "report.html", name
+        assert (built / name).read_bytes() == (again / name).read_bytes(), name
     assert (built / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_without_any_runs_there_is_no_report(tmp_path):
     with pytest.raises(BadInput, match="holds no runs"):
-        build_report(Records(tmp_path), tmp_path / "report")
+        page.build_report(Records(tmp_path), tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
@@ -133,20 +147,33 @@ def test_the_page_is_alive_in_a_browser_and_says_nothing_to_its_console(built):
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page, said = browser.new_page(viewport={"width": 380, "height": 800}), []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto((built / "report.html").as_uri())
-        output = page.locator("#live-threshold output")
-        before = output.inner_text()
-        assert "threshold 0.50" in before
-        page.locator("#live-threshold input").fill("1.2")  # nothing is as sure as that
+        tab, said = browser.new_page(viewport={"width": 390, "height": 800}), []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.goto((built / "report.html").as_uri())
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390, "no sideways scrolling"
+        output = tab.locator("#live-threshold > output")
+        assert "threshold 0.50" in output.inner_text()
+        tab.locator("#live-threshold input").fill("1.2")  # nothing is as sure as that
         assert "threshold 1.20" in output.inner_text()
-        rows = page.locator("#all-claims tbody tr:visible")
-        everything = rows.count()
-        page.locator("#filter").fill("not supported")
-        assert 0 < rows.count() < everything
-        assert page.evaluate("document.documentElement.scrollWidth") <= 380, "no sideways scrolling"
-        assert page.locator("#live-clicks").count() == 0, "its runs are missing, so it is left out"
+        assert tab.locator("#live-clicks").count() == 0, "its runs are missing, so it is left out"
+        check_table(tab)
         browser.close()
     assert said == []
+
+
+def check_table(tab):
+    rows = tab.locator("#measurements tbody tr:visible")
+    deciding = rows.count()
+    tab.locator("#all-rows").check()
+    assert rows.count() > deciding > 0
+    tab.get_by_role("button", name="effect").click()
+    values = "[...document.querySelectorAll('#measurements td[data-name=effect]')]"
+    shown = [float(v) for v in tab.evaluate(f"{values}.map(c => c.dataset.value)") if v]
+    assert all(a <= b for a, b in pairwise(shown)), "as numbers"
+    assert shown[0] < 0 < shown[-1]
+    tab.locator("#filter").fill("shapes5 not supported")
+    assert 0 < rows.count() < deciding
+    tab.locator("#filter").fill("no such words")
+    assert rows.count() == 0
+    assert "No row" in tab.locator("#left").inner_text()

@@ -1,14 +1,18 @@
-"""The explorer of prompts: what it draws is what the segmenter answers."""
+"""The canvas asks for what is drawn on it; explorers move within limits of their own."""
+
+import json
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from traitlets import TraitError
+from pycocotools import mask as coco
 
 from seghw import widgets
 from seghw.config import COCO3
+from seghw.data import SegmentationSet
 from seghw.errors import BadInput
-from seghw.sam.predictor import Segments
+from seghw.runs import load_runs
+from seghw.sam import Segments
 
 
 @pytest.fixture
@@ -22,42 +26,64 @@ def asked(monkeypatch):
         half[..., : image.shape[2] // 2] = True
         return Segments(half, np.array([0.75], np.float32))
 
-    monkeypatch.setattr("seghw.sam.predictor.segment_points", answer)
-    monkeypatch.setattr("seghw.sam.predictor.segment_boxes", answer)
+    monkeypatch.setattr("seghw.sam.segment_points", answer)
+    monkeypatch.setattr("seghw.sam.segment_boxes", answer)
     return prompts
 
 
-def test_a_click_and_a_box_are_drawn_over_the_outline(asked):
-    image = np.zeros((3, 8, 12), np.uint8)
-    for prompt, wanted in (
-        ({"click": (3, 2)}, [[[3, 2]]]),
-        ({"box": (1, 2, 4, 6)}, [[1, 2, 4, 6]]),
-    ):
-        ax = Figure().subplots()
-        widgets.draw_prompt(ax, None, image, **prompt)
-        assert asked.pop() == wanted
-        assert ax.get_title() == "predicted IoU 0.75"
-        outline = np.concatenate([p.vertices for p in ax.collections[0].get_paths()])
-        assert set(outline[:, 0]) == {5.5}, "halfway between the mask's last column and the next"
-    [frame] = ax.patches
-    assert frame.get_bbox().bounds == (0.5, 1.5, 4, 5)
+def two_cats(second):
+    """Eight rows, twelve columns: a cat at columns 0 to 2 and another at the columns given."""
+    masks = np.zeros((1, 3, 8, 12), bool)
+    masks[0, 1, :, :3] = masks[0, 1, :, slice(*second)] = True
+    boxes = [[(1, 0, 0, 2, 7), (1, second[0], 0, second[1] - 1, 7)]]
+    return SegmentationSet(np.zeros((1, 3, 8, 12), np.uint8), masks, boxes, COCO3, "cats")
 
 
+@pytest.mark.filterwarnings("ignore:__array__ impl")  # pycocotools and NumPy 2
 def test_the_canvas_asks_for_what_is_drawn_on_it(asked):
-    """Eight rows, twelve columns; the stand-in's mask is the left half: columns 0 to 5."""
-    objects = np.zeros((2, 8, 12), bool)
-    objects[0, :, :3], objects[1, :, 6:] = True, True
-    canvas = widgets.PromptCanvas(None, np.zeros((3, 8, 12), np.uint8), objects)
+    """The stand-in's mask is the left half, columns 0 to 5: of it the first cat is half."""
+    data = two_cats((8, 12))
+    canvas = widgets.PromptCanvas(None, data.images[0], data)
     canvas.points = [[6, 4, 1]]
     assert asked.pop() == [[[6, 4]]]
-    mask = np.unpackbits(np.frombuffer(canvas.mask, np.uint8)).reshape(8, 12).astype(bool)
-    assert mask.sum(0).nonzero()[0].tolist() == [0, 1, 2, 3, 4, 5]
-    assert "predicted IoU 0.75; IoU with the nearest object 0.50" in canvas.told
+    labels = np.frombuffer(canvas.labels, np.uint8).reshape(8, 12)
+    assert labels.sum(0).tolist() == [8] * 6 + [0] * 6
+    assert "predicted IoU 0.75; IoU with the cat 1 of 2 from the left 0.50" in canvas.text
+    assert np.frombuffer(canvas.truth, bool).reshape(8, 12).any(0).nonzero()[0].tolist() == [
+        0,
+        1,
+        2,
+    ]
+    [annotation] = json.loads(canvas.coco)
+    assert (coco.decode(annotation["segmentation"]) == labels).all()
+    assert (annotation["bbox"], annotation["area"]) == ([0, 0, 6, 8], 48)
     canvas.points = []
-    assert not any(canvas.mask)
-    assert "Click on an object" in canvas.told
+    assert not any(canvas.labels)
+    assert "Click on an object" in canvas.text
     canvas.box = [3, 2, 6, 4]
     assert asked.pop() == [[3, 2, 6, 4]]
+
+
+def test_an_object_whose_own_mask_is_not_known_is_not_scored(asked):
+    """The cats' boxes share a column, so which pixels are whose nobody knows."""
+    data = two_cats((2, 6))
+    canvas = widgets.PromptCanvas(None, data.images[0], data)
+    canvas.points = [[1, 1, 1]]
+    assert "not scored against the cat 2 of 2" in canvas.text
+    assert canvas.truth == b""
+
+
+def test_everything_has_a_color_an_object_and_the_small_lie_on_the_large(monkeypatch):
+    masks = np.zeros((2, 8, 12), bool)
+    masks[0, 2:4, 2:4], masks[1] = True, True
+    answer = Segments(masks, np.ones(2, np.float32))
+    monkeypatch.setattr("seghw.sam.segment_everything", lambda *_: answer)
+    canvas = widgets.PromptCanvas(None, np.zeros((3, 8, 12), np.uint8))
+    canvas.everything = True
+    labels = np.frombuffer(canvas.labels, np.uint8).reshape(8, 12)
+    assert np.unique(labels, return_counts=True)[1].tolist() == [92, 4]
+    assert len({tuple(color) for color in canvas.colors}) == 2
+    assert len(json.loads(canvas.coco)) == 2
 
 
 def test_outputs_of_another_size_are_refused():
@@ -66,21 +92,28 @@ def test_outputs_of_another_size_are_refused():
         widgets.OutputCanvas(image, np.zeros((5, 8, 8)), COCO3)
 
 
-def test_each_output_has_a_slider_of_its_own_with_its_own_limits():
+def test_the_band_lies_on_steps_of_limits_of_its_own():
     """Valued outputs reach 250, those of the corrected network 1: no limit may carry over."""
     truth = np.zeros((4, 4), bool)
     truth[:2] = True
-    planes = {
-        "report": (np.where(truth, 50.0, 0.0), truth, (25, 85)),
+    outputs = {
+        "report": (np.where(truth, 50.3, 0.0), truth, (25, 85)),
         "corrected": (np.where(truth, 0.9, 0.1), truth, (0.5, np.inf)),
     }
-    explorer = widgets.explore_decision(planes)
-    which, before = explorer.children[0].children
-    assert before.value == (25, pytest.approx(50.01))
+    which, stack = widgets.explore_decision(outputs).children
+    first, second = (explorer.children[0].children[0] for explorer in stack.children)
+    assert (first.value, first.step) == ((25, 85), 1)
+    assert (second.value, second.min, second.max) == tuple(
+        map(pytest.approx, ((0.5, 0.91), 0.1, 0.91))
+    )
     which.value = "corrected"
-    _, after = explorer.children[0].children
-    assert after is not before
-    assert after.value == (0.5, pytest.approx(0.91))
-    assert (after.min, after.max) == (0.1, pytest.approx(0.91))
-    with pytest.raises(TraitError, match="lower > upper"):
-        after.value = (0.8, 0.2)
+    assert stack.selected_index == 1
+
+
+def test_a_picture_of_runs_and_its_two_lists():
+    runs = load_runs().iloc[:3]
+    axes = Figure().subplots(1, 3)
+    widgets.draw_runs(axes, runs.iloc[[0, 2]])
+    assert [len(ax.get_lines()) for ax in axes] == [2, 2, 2]
+    one, other = widgets.explore_runs(runs).children[0].children
+    assert (one.value, other.value) == (0, 2)

@@ -16,7 +16,7 @@ CHAPTERS = ROOT / "notebooks"
 COPIES = ROOT / "dist/lab"
 #: In the table of chapters, the link to a chapter and, behind it, to the same without solutions.
 LINK = re.compile(r"(\[[^]]*\])\((0\w+\.ipynb)\)")
-BOTH = r"\1(\2) ([without solutions](../assignment/\2))"
+BOTH = r"\1(\2) ([without solutions](../assignment/notebooks/\2))"
 
 
 def copy_chapters(source: Path = CHAPTERS, copies: Path = COPIES) -> list[str]:

@@ -18,9 +18,9 @@ from seghw.errors import BadInput
 from seghw.evaluate import predictable_step
 from seghw.network import ASPP, MUNet
 from seghw.report import claims, stats
-from seghw.report.image_claims import taps_inside
+from seghw.report.image_claims import dice_floor, taps_inside
 from seghw.report.results import Records
-from seghw.report.run_claims import Group, dice_floor
+from seghw.report.run_claims import Group
 from seghw.runs import history, load_counts
 
 Computed = tuple[str, Iterable[str]]  # as text, and ids of the runs

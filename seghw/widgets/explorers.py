@@ -183,7 +183,7 @@ def draw_decision(
     """
     predicted = (output > low) & (output < high)
     show(axes[0], output, "raw output", cmap="cividis")
-    outline(axes[0], truth, color="white")
+    outline(axes[0], truth)
     outcomes = np.stack([predicted & truth, predicted & ~truth, truth & ~predicted])
     named = {"true positive": GREEN, "false positive": RED, "false negative": BLUE}
     colors = [tuple(int(color[k : k + 2], 16) for k in (1, 3, 5)) for color in named.values()]

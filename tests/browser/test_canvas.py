@@ -131,6 +131,7 @@ def test_what_the_canvas_takes_does_not_reach_jupyterlab(page):
     assert page.evaluate("document.activeElement.tagName") == "CANVAS"
 
 
+@pytest.mark.filterwarnings("ignore:__array__ impl")  # pycocotools and NumPy 2
 def test_the_mask_can_be_taken_along(page, center):
     import json
 
