@@ -24,8 +24,8 @@ from seghw.errors import BadInput
 from seghw.report import claims as measured
 from seghw.report import stats
 from seghw.report.figures import CEILING, Drawn, describe_run
+from seghw.report.image_claims import dice_floor
 from seghw.report.results import Records
-from seghw.report.run_claims import dice_floor
 from seghw.runs import best_setting, by_coefficient
 
 # -- the sets ---------------------------------------------------------------------------------
