@@ -17,6 +17,7 @@ from seghw.config import REPORT_LOSSES as LOSSES
 from seghw.errors import BadInput
 from seghw.evaluate import predictable_step
 from seghw.network import ASPP, MUNet
+from seghw.notebook import SET_NAMES
 from seghw.report import claims, stats
 from seghw.report.image_claims import dice_floor, taps_inside
 from seghw.report.results import Records
@@ -62,6 +63,22 @@ def runs(results: Results, which: str) -> Computed:
     grid = usual & first & table.loss.isin(LOSSES) & table.coefficient.isin(coefficients)
     chosen = {"all": table, "grid": table[grid], "further": table[usual & ~grid]}
     return str(len({**chosen, "changed": table[~usual]}[which])), ()
+
+
+def profile(results: Results) -> Computed:
+    """Profile of the runs: the size of the network and of the sets."""
+    return results.records.profile, ()
+
+
+def data(results: Results) -> Computed:
+    """What the runs were trained on."""
+    present = set(results.records.runs.dataset)
+    return " and ".join(SET_NAMES[name] for name in DATASETS if name in present), ()
+
+
+def segmenter(results: Results) -> Computed:
+    """What stands in for SAM, or SAM itself: the name of its folder or of its model."""
+    return results.records.segmenter.name, ()
 
 
 def test_images(results: Results) -> Computed:

@@ -24,7 +24,7 @@ from markupsafe import Markup
 from tqdm.auto import tqdm
 
 from seghw import notebook as nb
-from seghw.config import DATASETS, DRAWN, RECIPES, REPORT_LOSSES, ROOT
+from seghw.config import DRAWN, RECIPES, REPORT_LOSSES, ROOT
 from seghw.errors import BadInput
 from seghw.io import atomic_write
 from seghw.report import claims, numbers
@@ -220,8 +220,6 @@ class Document:
                 yield span(part)
 
     def _number(self, name: str, *arguments: str) -> dict[str, Any]:
-        if name in ("about", "segmenter"):
-            return span(getattr(self, f"_{name}")())
         function = getattr(numbers, name)
         meaning = " ".join(function.__doc__.format(*arguments).split())
         try:
@@ -241,43 +239,27 @@ class Document:
             for recipe in RECIPES:
                 yield self._number("iou", family, recipe, loss)
 
-    def _about(self) -> str:
-        present = set(self.records.runs.dataset)
-        names = " and ".join(nb.SET_NAMES[name] for name in DATASETS if name in present)
-        return f"Profile of the runs: {self.records.profile}. Data: {names}."
-
-    def _segmenter(self) -> str:
-        name, is_sam = self.records.segmenter.name, self.records.segmenter.side >= 1008
-        return f"The segmenter here is {name}. " + (
-            "It is a published SAM."
-            if is_sam
-            else "It is not SAM: what it does says nothing of what SAM can do, and the sentences "
-            "on SAM stay undecided."
-        )
-
     # -- claims and runs ----------------------------------------------------------------------
 
     def _claim(self, key: str) -> dict[str, Any]:
-        verdict = self.results.verdicts.set_index("claim").loc[key]
+        about = self.results.verdicts.set_index("claim").loc[key]
+        named = {name: about[name] for name in ("text", "question", "verdict")}
         rows = [row for row in self.rows if row["claim"] == key]
-        about = {name: verdict[name] for name in ("text", "question", "verdict")}
-        deciding = [row for row in rows if row["deciding"]]
-        others = [row for row in rows if not row["deciding"]]
-        number = int(verdict.sentence)
-        return {"kind": "claim", "number": number, **about, "deciding": deciding, "others": others}
+        parts = {"deciding": [row for row in rows if row["deciding"]]}
+        parts["others"] = [row for row in rows if not row["deciding"]]
+        return {"kind": "claim", "number": int(about.sentence), **named, **parts}
 
     def _row(self, row: Any) -> dict[str, Any]:
         """A measurement, as the tables show it."""
-        sentence = self.results.verdicts.set_index("claim").loc[row.claim]
+        names = ("claim", "sentence", "verdict", "deciding", "dataset", "recipe", "note")
+        about = self.results.verdicts.set_index("claim").loc[row.claim]
         run_ids = [f"{self.records.profile}/{run}" for run in row.run_ids.split()]
         return {
-            **{"claim": row.claim, "number": int(row.sentence), "sentence": sentence.text},
-            **{"judged": sentence.verdict, "verdict": row.verdict, "deciding": bool(row.deciding)},
+            **{name: getattr(row, name) for name in names},
+            **{"text": about.text, "judged": about.verdict, "runs": self._grouped(run_ids)},
             "reading": f"{row.reading}: {row.detail}" if row.detail else row.reading,
-            **{"dataset": row.dataset, "recipe": row.recipe, "note": row.note},
             **{"effect": claims.effect_text(row), "basis": claims.basis(row)},
-            "estimate": None if np.isnan(row.estimate) else float(row.estimate),
-            "runs": self._grouped(run_ids),
+            "estimate": None if np.isnan(row.estimate) else row.estimate,
         }
 
     def _settings(self) -> Iterator[dict[str, Any]]:
