@@ -24,15 +24,14 @@ from seghw.report import image_claims, stats  # noqa: F401  the former registers
 from seghw.report.run_claims import (
     ABLATED,
     ABOVE_0,
-    CLAIMS,
     PARTS,
-    Claim,
     Group,
     ablated,
     choose,
     of_validation,
 )
 from seghw.report.stats import (
+    CLAIMS,
     MARGINS,
     NOT_SUPPORTED,
     RATIO,
@@ -41,6 +40,7 @@ from seghw.report.stats import (
     SENTENCE_RULE,
     SUPPORTED,
     UNDECIDED,
+    Claim,
     Effect,
     scaled,
 )
