@@ -24,15 +24,14 @@ from seghw.report import image_claims, stats  # noqa: F401  the former registers
 from seghw.report.run_claims import (
     ABLATED,
     ABOVE_0,
-    CLAIMS,
     PARTS,
-    Claim,
     Group,
     ablated,
     choose,
     of_validation,
 )
 from seghw.report.stats import (
+    CLAIMS,
     MARGINS,
     NOT_SUPPORTED,
     RATIO,
@@ -41,6 +40,7 @@ from seghw.report.stats import (
     SENTENCE_RULE,
     SUPPORTED,
     UNDECIDED,
+    Claim,
     Effect,
     scaled,
 )
@@ -202,7 +202,7 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per sentence: ``sentence``, ``claim``, ``text``, ``section``, ``figures``,
         ``question``; ``verdict``; ``p``, its error probability; ``holm``, the same adjusted for
-        all sentences that are judged by estimates (0 for exact facts); ``after_holm``, the verdict
+        all sentences that are judged by estimates (0 for exact facts, 1 where no row decides); ``after_holm``, the verdict
         that then remains; the verdicts under half the margin, the margin and twice that, as
         ``FACTORS`` names them; ``row``, the label in ``table`` of the row that turned it, if any.
     """
@@ -213,14 +213,14 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
         verdict, p = stats.sentence(judged)
         shown = {"sentence": claim.number, "claim": key, "text": claim.text}
         shown |= {"section": claim.section, "figures": claim.figures, "question": claim.question}
-        shown |= {"verdict": verdict, "p": p, "exact": bool(rows.exact.all())}
+        shown |= {"verdict": verdict, "p": p, "exact": bool(len(rows) and rows.exact.all())}
         for name, factor in FACTORS.items():
             under = [judge(row, claim.true_range, factor) for row in rows.itertuples()]
             shown[name] = stats.sentence(under)[0]
         out.append(shown | {"row": _turning(rows.index, judged, verdict)})
     sentences = pd.DataFrame(out)
-    estimated = ~sentences.exact
-    sentences["holm"] = 0.0
+    estimated = ~sentences.exact & sentences.row.notna()
+    sentences["holm"] = np.where(sentences.exact, 0.0, 1.0)
     sentences.loc[estimated, "holm"] = stats.holm(sentences.p[estimated])
     stands = sentences.holm <= 1 - stats.LEVEL
     sentences["after_holm"] = sentences.verdict.where(stands, UNDECIDED)
