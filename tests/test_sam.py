@@ -108,13 +108,14 @@ def test_several_clicks_ask_for_one_mask(folder, opened, image):
     same(segment_points(opened, image, points, labels), masks[:, 0], scores[:, 0])
 
 
-def test_everything_is_what_the_pipeline_of_transformers_finds(tiny):
+def test_everything_is_what_the_pipeline_of_transformers_finds(tiny, monkeypatch):
     from PIL import Image
     from transformers import pipeline
 
     picture = shapes.generate(3, 2).images[2]
     limits = {"pred_iou_thresh": 0.9, "stability_score_thresh": 0.9}
     segments = segment_everything(tiny, picture, points_per_side=6, box_nms_thresh=0.6, **limits)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # which the pipeline would leave behind
     generate = pipeline("mask-generation", model=str(SAM_TINY), device="cpu")
     theirs = generate(
         Image.fromarray(picture.transpose(1, 2, 0)),
@@ -286,6 +287,8 @@ def test_the_next_click_is_the_middle_of_the_largest_error():
     assert next_click(mask, predicted) == (3, 3, 1)
     predicted[10:15, 9:12] = True  # 15 pixels too many
     assert next_click(mask, predicted) == (10, 11, 0)
+    predicted[15] = True  # 16 pixels, a line, which is not as deep
+    assert next_click(mask, predicted) == (0, 15, 0) != first_click(predicted & ~mask)
 
 
 @given(st.integers(0, 2**32 - 1))
