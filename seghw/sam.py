@@ -240,7 +240,8 @@ def _best_masks(segmenter: Segmenter, image: np.ndarray, **prompts: Any) -> Segm
     masks, scores = [np.zeros((0, *image.shape[1:]), np.bool_)], [np.zeros(0, np.float32)]
     for logits, iou, enlarge in _decode(segmenter, image, **prompts):
         best = iou.max(dim=1)
-        chosen = enlarge(logits[range(len(iou)), best.indices][:, None])[:, 0]
+        rows = torch.arange(len(iou), device=iou.device)
+        chosen = enlarge(logits[rows, best.indices][:, None])[:, 0]
         masks.append((chosen > 0).cpu().numpy())
         scores.append(best.values.cpu().numpy())
     return Segments(np.concatenate(masks), np.concatenate(scores))

@@ -20,6 +20,9 @@ from tqdm import tqdm
 from seghw.config import TrainConfig
 from seghw.train import train
 
+with suppress(ImportError):  # transformers needs it, and loading it draws from random
+    import rich.style  # noqa: F401
+
 tqdm.monitor_interval = 0  # else the first bar starts a thread, also where it is not shown
 # The same examples in every run, none kept on disk, and no judgment on a busy machine's times.
 hypothesis.settings.register_profile(
@@ -117,10 +120,11 @@ def _set_random_states(states: dict[str, Any]) -> None:
 
 @pytest.fixture
 def seeded() -> Iterator[None]:
-    """Let a test draw from torch's global generator, seeded; afterwards it is as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
+    """Let a test draw from the global generators, torch's seeded; afterwards they are as before."""
+    before = _surroundings()
+    torch.manual_seed(0)
+    yield
+    _set_random_states(before)
 
 
 # -- what several files need -----------------------------------------------------------------------

@@ -186,7 +186,7 @@ def test_any_unites_a_class_and_has_a_box_an_instance(folder):
     noise = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.5
     right = np.zeros((HEIGHT, WIDTH), bool)
     right[12:, 8:40] = True
-    objects = [("cat", run_lengths(noise)), ("pizza", SQUARE), ("cat", compressed(right))]
+    objects = [("cat", compressed(noise)), ("pizza", SQUARE), ("cat", run_lengths(right))]
     data = folder.image(1, *objects).build(instances="any")
     np.testing.assert_array_equal(data.masks[0, 1], (noise | right)[1::3, 2::4])
     np.testing.assert_array_equal(data.masks[0, 0], square_mask()[1::3, 2::4])

@@ -55,6 +55,17 @@ def test_a_missing_or_cut_part_is_named(tmp_path, lost):
         SegmentationSet.load(tmp_path / "set")
 
 
+@pytest.mark.parametrize(
+    "box", [[3, 0, 0, 1, 1], [-1, 0, 0, 1, 1], [0, 0, 0, 8, 1], [0, 0, 0, 1, 8], [0, 2, 0, 1, 1]]
+)
+def test_a_stored_box_outside_is_refused(tmp_path, box):
+    make(1).save(tmp_path / "set")
+    path = tmp_path / "set" / "set.json"
+    path.write_text(path.read_text().replace("[2, 3, 2, 5, 3]", str(box)))
+    with pytest.raises(BadInput, match="a box is not inside its image"):
+        SegmentationSet.load(tmp_path / "set")
+
+
 @settings(max_examples=150, derandomize=True, deadline=None)
 @given(st.sampled_from(["images.npy", "masks.npy", "set.json"]), st.floats(0, 0.999), st.binary())
 def test_a_damaged_part_is_refused_or_harmless(tmp_path_factory, part, place, piece):

@@ -68,6 +68,8 @@ def test_boxes_of_another_convention(tmp_path, box):
     assert any(word in answer(tmp_path, bbox=box) for word in ("bbox", "a box under 200 pixels"))
     small = [[30, 40, 60, 40, 60, 70, 30, 70]]
     assert "bbox" in answer(tmp_path, bbox=BOX, segmentation=small)
+    edge = [[0, 40, 220, 40, 220, 250, 0, 250]]
+    assert "bbox" in answer(tmp_path, bbox=[-3, 40, 223, 210], segmentation=edge)
     # Some pixels are the annotator's: 220 of 320 and 210 of 280 pixels are 22 and 24 of 32.
     assert answer(tmp_path, bbox=[28, 43, 219, 208.5]).masks.sum() == 22 * 24
 

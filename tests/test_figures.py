@@ -14,6 +14,7 @@ from IPython.core.formatters import DisplayFormatter
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.figure import Figure
 from PIL import Image
+from traitlets.config import Config
 
 from seghw import notebook as nb
 from seghw.config import COCO3, RUNS, class_specs
@@ -30,16 +31,12 @@ def records():
     return Records()
 
 
-# -- numbers and files ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("number", "settings"),
     [
         (1, {"which": "best", "family": "shapes", "loss": "mse"}),
         (11, {"which": "worst", "family": "shapes", "loss": "mse_dice"}),
         (15, {"which": "worst", "family": "shapes"}),
-        (19, {"family": "shapes", "loss": "mse", "k": 2}),
         (34, {"family": "coco", "loss": "mse_dice", "k": 2}),
         (39, {"family": "coco", "ks": (4,), "sides": ("sam", "ours")}),
         (45, {"family": "shapes", "ks": (4,), "sides": ("ours", "sam")}),
@@ -72,9 +69,6 @@ def test_missing_records_are_named(tmp_path):
     with pytest.raises(BadInput, match="no runs for shapes, report, mse"):
         make_figures("1", out=tmp_path, records=Records(tmp_path, "smoke"))
     assert list(tmp_path.iterdir()) == []
-
-
-# -- curves -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -146,9 +140,6 @@ def test_a_logarithmic_axis_has_plain_numbers_only():
         assert len(ax.get_yticks(minor=True)) == 0
 
 
-# -- pictures ---------------------------------------------------------------------------------
-
-
 def test_overlapping_masks_average_their_colors_and_the_rest_is_gray():
     masks = np.zeros((3, 1, 3), bool)
     masks[0, 0, :2] = masks[1, 0, 1] = True
@@ -208,9 +199,6 @@ def test_galleries_and_distributions_are_those_of_the_sets():
     assert (box.min(), box.max()) == pytest.approx(tuple(quartiles))
 
 
-# -- notebooks --------------------------------------------------------------------------------
-
-
 def test_a_notebook_s_pictures_are_sharp_and_have_words(monkeypatch):
     formatter = DisplayFormatter()
     shell = SimpleNamespace(display_formatter=formatter, set_custom_exc=lambda *_: None)
@@ -227,7 +215,7 @@ def test_a_notebook_s_pictures_are_sharp_and_have_words(monkeypatch):
 
 
 def test_an_interrupt_is_one_line_and_a_missing_name_says_what_to_run(monkeypatch, capsys):
-    shell = InteractiveShell()
+    shell = InteractiveShell(config=Config(HistoryManager={"enabled": False}))  # has a thread
     monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
     with mpl.rc_context():
         nb.use_notebook_style()

@@ -54,14 +54,11 @@ def lines_of(*paths: Path) -> int:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports(path):
-    """The subject needs no workshop; of the workshop, only the command line opens the report."""
+    """The subject needs no workshop, the assignment only it; cli alone opens the report."""
     here, imported = room_of(name_of(path)), {room_of(name) for name in imports_of(path)}
-    allowed = {here}
-    if here in ("cli", "__main__"):
-        allowed |= {"report", "assignment"}
-    assert imported & set(WORKSHOP) <= allowed
-    if here not in ("cli", "__main__"):
-        assert "cli" not in imported
+    allowed = {"cli": {*WORKSHOP}, "report": {"report", "widgets"}}.get(here, {here})
+    assert imported & {*WORKSHOP} <= allowed
+    assert "cli" not in imported or here == "__main__"
 
 
 def test_no_circle():

@@ -454,7 +454,7 @@ def bootstrap(rng):
     for scores in (skewed * rng.uniform(0.5, 1), rng.uniform(0, 1, 40)):
         wide = float(scores.std() / math.sqrt(len(scores)))
         idea = "2.5 % and 97.5 % quantile of the means of draws with replacement"
-        yield ask(idea, scores, 10_000, 0.2 * wide)
+        yield ask(idea, scores, 5000, 0.25 * wide)
 
 
 # -- chapter 6 ---------------------------------------------------------------------------------

@@ -24,15 +24,14 @@ from seghw.report import image_claims, stats  # noqa: F401  the former registers
 from seghw.report.run_claims import (
     ABLATED,
     ABOVE_0,
-    CLAIMS,
     PARTS,
-    Claim,
     Group,
     ablated,
     choose,
     of_validation,
 )
 from seghw.report.stats import (
+    CLAIMS,
     MARGINS,
     NOT_SUPPORTED,
     RATIO,
@@ -41,6 +40,7 @@ from seghw.report.stats import (
     SENTENCE_RULE,
     SUPPORTED,
     UNDECIDED,
+    Claim,
     Effect,
     scaled,
 )
@@ -49,7 +49,9 @@ from seghw.report.stats import (
 CSV = FIGURES / "claims.csv"
 RULE = (
     f"Rule: seeds {SEEDS[0]} to {SEEDS[-1]} choose, the further ones judge; where there are too "
-    f"few, the row says so. {ROW_RULE} {SENTENCE_RULE}"
+    f"few, the row says so. {ROW_RULE} Of validation images no counts are kept: their part is that "
+    f"of the same runs' test images, for so many fewer images; ~ where that is not known. "
+    f"{SENTENCE_RULE}"
 )
 #: Factors of the margins under which verdicts are compared: 0.005, 0.01 and 0.02 of IoU.
 FACTORS = {"margin_0.005": 0.5, "margin_0.01": 1.0, "margin_0.02": 2.0}
@@ -200,7 +202,7 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per sentence: ``sentence``, ``claim``, ``text``, ``section``, ``figures``,
         ``question``; ``verdict``; ``p``, its error probability; ``holm``, the same adjusted for
-        all sentences that are judged by estimates (0 for exact facts); ``after_holm``, the verdict
+        all sentences that are judged by estimates (0 for exact facts, 1 where no row decides); ``after_holm``, the verdict
         that then remains; the verdicts under half the margin, the margin and twice that, as
         ``FACTORS`` names them; ``row``, the label in ``table`` of the row that turned it, if any.
     """
@@ -211,14 +213,14 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
         verdict, p = stats.sentence(judged)
         shown = {"sentence": claim.number, "claim": key, "text": claim.text}
         shown |= {"section": claim.section, "figures": claim.figures, "question": claim.question}
-        shown |= {"verdict": verdict, "p": p, "exact": bool(rows.exact.all())}
+        shown |= {"verdict": verdict, "p": p, "exact": bool(len(rows) and rows.exact.all())}
         for name, factor in FACTORS.items():
             under = [judge(row, claim.true_range, factor) for row in rows.itertuples()]
             shown[name] = stats.sentence(under)[0]
         out.append(shown | {"row": _turning(rows.index, judged, verdict)})
     sentences = pd.DataFrame(out)
-    estimated = ~sentences.exact
-    sentences["holm"] = 0.0
+    estimated = ~sentences.exact & sentences.row.notna()
+    sentences["holm"] = np.where(sentences.exact, 0.0, 1.0)
     sentences.loc[estimated, "holm"] = stats.holm(sentences.p[estimated])
     stands = sentences.holm <= 1 - stats.LEVEL
     sentences["after_holm"] = sentences.verdict.where(stands, UNDECIDED)

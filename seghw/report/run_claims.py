@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,7 @@ from seghw.report.stats import (
     Effect,
     Score,
     Tables,
+    claim,
     counts_of,
     image_error,
     image_scores,
@@ -58,40 +59,6 @@ PARTS = {
 }
 #: The setting whose parts are changed was chosen by seed 0 alone, before the others were trained.
 ABLATED = {"chosen_on": (0,)}
-
-
-class Claim(NamedTuple):
-    """A sentence of the report and how it is put to the test."""
-
-    number: int
-    key: str
-    text: str  # the sentence, paraphrased
-    section: str  # of the report
-    figures: str  # numbers of the report's that show it too, or "" where none does
-    true_range: tuple[float, float]  # true of effects in it; a finite end divides true from false
-    measure: Callable[["Group"], Iterator[Effect]]
-
-    @property
-    def question(self) -> str:
-        """What would show it true, and what false."""
-        return " ".join((self.measure.__doc__ or "").split())
-
-
-#: The report's sentences by key, in the order in which it asserts them.
-CLAIMS: dict[str, Claim] = {}
-
-
-def claim(
-    number: int, text: str, section: str, true_range: tuple[float, float], figures: str = ""
-) -> Callable:
-    """Register a measurement of a sentence, in the order of the report, under its name."""
-
-    def register(measure: Callable) -> Callable:
-        key = measure.__name__
-        CLAIMS[key] = Claim(number, key, text, section, figures, true_range, measure)
-        return measure
-
-    return register
 
 
 class Group:

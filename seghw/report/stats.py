@@ -9,7 +9,7 @@ machine learning benchmarks" (MLSys 2021).
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,6 +57,40 @@ class Effect(NamedTuple):
     deciding: bool = True  # the report's sentence rests on it; else it stands beside
     detail: str = ""  # of the reading, where data sets differ: the coefficient, say
     note: str = ""  # a remark on the claim
+
+
+class Claim(NamedTuple):
+    """A sentence of the report and how it is put to the test."""
+
+    number: int
+    key: str
+    text: str  # the sentence, paraphrased
+    section: str  # of the report
+    figures: str  # numbers of the report's that show it too, or "" where none does
+    true_range: tuple[float, float]  # true of effects in it; a finite end divides true from false
+    measure: Callable[[Any], Iterator[Effect]]  # takes a ``run_claims.Group``
+
+    @property
+    def question(self) -> str:
+        """What would show it true, and what false."""
+        return " ".join((self.measure.__doc__ or "").split())
+
+
+#: The report's sentences by key, in the order in which it asserts them.
+CLAIMS: dict[str, Claim] = {}
+
+
+def claim(
+    number: int, text: str, section: str, true_range: tuple[float, float], figures: str = ""
+) -> Callable:
+    """Register a measurement of a sentence, in the order of the report, under its name."""
+
+    def register(measure: Callable) -> Callable:
+        key = measure.__name__
+        CLAIMS[key] = Claim(number, key, text, section, figures, true_range, measure)
+        return measure
+
+    return register
 
 
 class Interval(NamedTuple):
@@ -112,7 +146,7 @@ def seeds_needed(deviation: float, image_error: float, margin: float) -> float:
         deviation: standard deviation over the seeds.
         image_error, margin: as above, on the same scale.
     """
-    n = np.arange(2, 10_000)
+    n = np.arange(SEEDS_NEEDED, 10_000)
     variance = deviation**2 / n + np.nan_to_num(image_error) ** 2
     with np.errstate(divide="ignore"):
         freedom = (n - 1) * np.square(variance * n / np.maximum(deviation**2, 1e-30))

@@ -1,22 +1,26 @@
-"""``python -m tests.bench [data|train|evaluate|live ...]``: measure, and keep.
+"""``python -m tests.bench [data|evaluate|train|live ...]``: measure, and keep.
 
 Each bench goes to ``data/bench/<name>.txt``; default, all of them.
 """
 
 import argparse
-from importlib import import_module
 
 from seghw.config import DATA
 from seghw.errors import BadInput
 from seghw.io import atomic_write
+from tests.bench.dlstudio import bench_data, bench_evaluate, bench_train
+from tests.bench.live import bench_live
 
-NAMES = ("data", "train", "evaluate", "live")
+BENCHES = {
+    bench.__name__.removeprefix("bench_"): bench
+    for bench in (bench_data, bench_evaluate, bench_train, bench_live)
+}
 
 parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-parser.add_argument("what", nargs="*", choices=[*NAMES, []], default=[])
-for name in parser.parse_args().what or NAMES:
+parser.add_argument("what", nargs="*", choices=[*BENCHES, []], default=[])
+for name in parser.parse_args().what or BENCHES:
     try:
-        text = str(getattr(import_module(f"tests.bench.bench_{name}"), f"bench_{name}")())
+        text = str(BENCHES[name]())
     except BadInput as error:  # no DLStudio
         parser.exit(2, f"{error}\n")
     print(text)

@@ -6,6 +6,7 @@ round times each side once, so that both see the same machine, and medians are c
 
 import os
 import platform
+import re
 import timeit
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ class Bench:
     def __str__(self) -> str:
         seconds = EngFormatter("s", places=2)
         rows = [
-            (side, seconds(median), f"median of {len(self.seconds)}")
-            for side, median in self.seconds.median().items()
+            (side, seconds(column.median()), f"median of {column.count()}")
+            for side, column in self.seconds.items()
         ]
         rows += [(what, f"{v:.4g} {unit}", goal) for what, (v, unit, goal) in self.numbers.items()]
         wide, narrow = (max(len(row[column]) for row in rows) for column in (0, 1))
@@ -66,19 +67,11 @@ def interleave(
     )
 
 
-def speedup(seconds: pd.DataFrame, base: str, other: str) -> float:
-    """How many times as long ``base`` takes as ``other``: the ratio of their medians."""
-    return float(seconds[base].median() / seconds[other].median())
-
-
 def machine() -> str:
     """Processor, cores, threads and versions, on one line."""
     about = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows no more than the architecture
-    lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return (
-        f"{[*names, platform.processor() or platform.machine()][0]}, "
-        f"{torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} threads; {platform.system()}; "
-        f"python {platform.python_version()}, torch {torch.__version__}"
-    )
+    text = about.read_text(encoding="utf-8") if about.is_file() else ""
+    names = re.findall("^model name.*: (.*)", text, re.MULTILINE) or [platform.machine()]
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{names[0]}, {capability}, {cores}; {platform.system()}; torch {torch.__version__}"

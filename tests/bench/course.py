@@ -24,18 +24,10 @@ ARCHIVE = "shapes.gz"  # any name but the course's own, which DLStudio caches be
 class Course:
     """DLStudio set up as in the course, on an archive in a temporary current folder."""
 
-    folder: Path
+    archive: Path
     studio: Any  # DLStudio
     segmenter: Any  # its SemanticSegmentation
     dataset: Any  # its PurdueShapes5MultiObjectDataset
-
-    @property
-    def archive(self) -> Path:
-        return self.folder / ARCHIVE
-
-    def open_dataset(self) -> Any:
-        """DLStudio's own reading of the archive."""
-        return type(self.dataset)(self.studio, self.segmenter, "train", ARCHIVE)
 
     def collate(self, indices: np.ndarray) -> dict[str, Tensor]:
         """A batch as DLStudio's loader makes it: float32 images, uint8 masks, float32 boxes."""
@@ -44,26 +36,24 @@ class Course:
 
 @contextmanager
 def dlstudio_on(data: SegmentationSet, batch_size: int = 4) -> Iterator[Course]:
-    """DLStudio on the CPU with ``data`` as its archive, its printing kept quiet.
-
-    The current folder is a temporary one meanwhile, since DLStudio writes into it.
+    """DLStudio on the CPU with ``data`` as its archive, in a temporary current folder, quiet.
 
     Raises:
         BadInput: DLStudio or something that it imports is not installed.
     """
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        chdir(folder),
-        redirect_stdout(StringIO()),
-        warnings.catch_warnings(),
-    ):
-        studio_class = _import_dlstudio()
-        # Its training loop leaves a file open and wants four workers on any machine.
-        warnings.simplefilter("ignore", ResourceWarning)
-        warnings.filterwarnings("ignore", "This DataLoader will create")
-        warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+    temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with temporary as folder, chdir(folder), redirect_stdout(StringIO()), warnings.catch_warnings():
+        # Of what it imports for other lessons, of a file left open, of more workers than cores.
+        warnings.simplefilter("ignore")
+        try:
+            from DLStudio import DLStudio
+        except ImportError as error:
+            raise BadInput(
+                f"DLStudio, which the benches measure against, cannot be imported ({error}); "
+                "install it with: pip install -e '.[bench]'"
+            ) from error
         write_archive(data, ARCHIVE)
-        studio = studio_class(
+        studio = DLStudio(
             dataroot=f"{folder}/",
             image_size=list(data.images.shape[2:]),
             path_saved_model=str(Path(folder, "net.pt")),
@@ -73,19 +63,6 @@ def dlstudio_on(data: SegmentationSet, batch_size: int = 4) -> Iterator[Course]:
             batch_size=batch_size,
             classes=tuple(spec.name for spec in data.classes),
         )
-        segmenter = studio_class.SemanticSegmentation(studio, max_num_objects=len(data.classes))
+        segmenter = DLStudio.SemanticSegmentation(studio, max_num_objects=len(data.classes))
         dataset = segmenter.PurdueShapes5MultiObjectDataset(studio, segmenter, "train", ARCHIVE)
-        yield Course(Path(folder), studio, segmenter, dataset)
-
-
-def _import_dlstudio() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of what it imports for its other lessons
-        try:
-            from DLStudio import DLStudio
-        except ImportError as error:
-            raise BadInput(
-                f"DLStudio, which the benches measure against, cannot be imported ({error}); "
-                "install it with: pip install -e '.[bench]'"
-            ) from error
-    return DLStudio
+        yield Course(Path(folder, ARCHIVE), studio, segmenter, dataset)
