@@ -6,6 +6,7 @@ from.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,11 +29,16 @@ Computed = tuple[str, Iterable[str]]  # as text, and ids of the runs
 
 
 class Results:
-    """What numbers are computed from: records, and the table of measurements."""
+    """What numbers are computed from: records, and the table of measurements.
 
-    def __init__(self, records: Records) -> None:
+    Args:
+        records: runs, sets and the segmenter.
+        path: where to write the table.
+    """
+
+    def __init__(self, records: Records, path: Path) -> None:
         self.records = records
-        self.table = claims.measure(records)
+        self.table = claims.write_claims(records, path)
         self.verdicts = claims.verdicts(self.table)
 
     def group(self, family: str, recipe: str = "report", profile: str | None = None) -> Group:
