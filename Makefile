@@ -4,17 +4,24 @@ RUNS ?= data/runs
 SAM ?=
 BIN := .venv/bin
 
-.PHONY: figures report assignment submission grade test bench lab retrain notebooks lint setup
+.PHONY: figures report assignment submission grade test test-portable bench lab retrain notebooks lint setup
 
 figures: .venv/ready
-	$(BIN)/python -m seghw figures --runs $(RUNS) $(if $(SAM),--sam $(SAM))
+	$(BIN)/python -m seghw figures --runs "$(RUNS)" $(if $(SAM),--sam "$(SAM)")
 
 # The whole report from the same records: dist/report/report.html and report.pdf.
 report: .venv/ready
-	$(BIN)/python -m seghw report --runs $(RUNS) $(if $(SAM),--sam $(SAM))
+	$(BIN)/python -m seghw report --runs "$(RUNS)" $(if $(SAM),--sam "$(SAM)")
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-sanitize-with tests/nbval.cfg tests notebooks
+
+# All notebooks as other processors compute them: this one as it is, with AVX2, with SSE4.
+NBVAL := -n 2 --dist loadfile -p no:cacheprovider --nbval --nbval-sanitize-with tests/nbval.cfg notebooks
+test-portable: .venv/ready
+	$(BIN)/python -m pytest $(NBVAL)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(NBVAL)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest $(NBVAL)
 
 # Measured against DLStudio on this machine; written to data/bench/, from which the README quotes.
 bench: .venv/ready
@@ -23,16 +30,16 @@ bench: .venv/ready
 # The students' notebooks: dist/assignment. `make submission NAME="..."` checks and zips them;
 # `make grade SUBMISSIONS=folder` writes dist/grades: a CSV and a page per student.
 assignment: .venv/ready
-	$(BIN)/python -m seghw.assignment edition
+	$(BIN)/python -m seghw assignment
 
 submission: .venv/ready
-	$(BIN)/python -m seghw.assignment submit --name "$(NAME)"
+	$(BIN)/python -m seghw submission --name "$(NAME)"
 
 grade: .venv/ready
-	$(BIN)/python -m seghw.assignment grade "$(SUBMISSIONS)"
+	$(BIN)/python -m seghw grade "$(SUBMISSIONS)"
 
 lab: .venv/ready
-	PYTHONSTARTUP="$(CURDIR)/notebooks/.lab/startup.py" $(BIN)/jupyter lab --allow-root --LabApp.app_settings_dir=notebooks/.lab --LabApp.default_url=/lab/tree/notebooks/README.md
+	$(BIN)/python notebooks/.lab/start.py
 
 # Trains the whole grid again, beside the committed records; interrupt and repeat at will.
 # `make figures RUNS=data/retrained` then draws what came out.
@@ -41,7 +48,7 @@ retrain: .venv/ready
 
 # Runs every notebook in place, as they are committed.
 notebooks: .venv/ready
-	TQDM_DISABLE=1 $(BIN)/python tests/execute_notebooks.py
+	$(BIN)/python tests/execute_notebooks.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -201,10 +201,11 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per sentence: ``sentence``, ``claim``, ``text``, ``section``, ``figures``,
-        ``question``; ``verdict``; ``p``, its error probability; ``holm``, the same adjusted for
-        all sentences that are judged by estimates (0 for exact facts, 1 where no row decides); ``after_holm``, the verdict
-        that then remains; the verdicts under half the margin, the margin and twice that, as
-        ``FACTORS`` names them; ``row``, the label in ``table`` of the row that turned it, if any.
+        ``question``; ``verdict``; ``p``, its error probability; ``exact``, that it rests on facts;
+        ``holm``, ``p`` adjusted for all sentences that are judged by estimates (0 for exact facts,
+        1 where no row decides); ``after_holm``, the verdict that then remains; the verdicts under
+        half the margin, the margin and twice that, as ``FACTORS`` names them; ``row``, the label in
+        ``table`` of the row that turned it, if any.
     """
     out = []
     for key, rows in table.groupby("claim", sort=False):
