@@ -6,6 +6,7 @@ from.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,11 +29,16 @@ Computed = tuple[str, Iterable[str]]  # as text, and ids of the runs
 
 
 class Results:
-    """What numbers are computed from: records, and the table of measurements."""
+    """What numbers are computed from: records, and the table of measurements.
 
-    def __init__(self, records: Records) -> None:
+    Args:
+        records: runs, sets and the segmenter.
+        path: where to write the table.
+    """
+
+    def __init__(self, records: Records, path: Path) -> None:
         self.records = records
-        self.table = claims.measure(records)
+        self.table = claims.write_claims(records, path)
         self.verdicts = claims.verdicts(self.table)
 
     def group(self, family: str, recipe: str = "report", profile: str | None = None) -> Group:
@@ -187,16 +193,15 @@ def iou(results: Results, family: str, recipe: str, loss: str) -> Computed:
 
 
 def effect(results: Results, key: str, row: str = "0") -> Computed:
-    """Measurement {0} of the recipe report on the shapes."""
-    dataset = results.group("shapes").dataset
-    table = results.table
+    """Measurement {0} of the recipe report on the shapes, with its 95 % interval."""
+    dataset, table = results.group("shapes").dataset, results.table
     rows = table[(table.claim == key) & (table.recipe == "report") & (table.dataset == dataset)]
     if len(rows) <= int(row):
         raise BadInput("It was not measured.")
-    found = list(rows.itertuples())[int(row)]
-    return f"{claims.effect_text(found)} ({claims.basis(found)})", [
-        f"{results.records.profile}/{run}" for run in found.run_ids.split()
-    ]
+    chosen = list(rows.itertuples())[int(row)]
+    text = claims.effect_text(chosen).removesuffix(f" {stats.RATIO}")
+    run_ids = [f"{results.records.profile}/{run}" for run in chosen.run_ids.split()]
+    return f"{text} ({chosen.seeds} seeds)", run_ids
 
 
 def spread(results: Results) -> Computed:
