@@ -21,9 +21,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from seghw import notebook as nb
 from seghw.config import BALANCED, COEFFICIENTS, DATA, DRAWN, PROFILES, RECIPES
 from seghw.errors import BadInput
+from seghw.notebook import CEILING, Drawn, describe_run
 from seghw.report import claims as measured
 from seghw.report import stats
-from seghw.report.figures import CEILING, Drawn, describe_run
 from seghw.report.image_claims import dice_floor
 from seghw.report.results import Records
 from seghw.runs import best_setting, by_coefficient
