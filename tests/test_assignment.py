@@ -218,7 +218,7 @@ HANDED_IN = {
     "zoe.tar.gz": (tarred("hw/01.ipynb", ONE), 2, ""),
     "bare.ipynb": (ONE, 2, ""),
     "Eve_123_assignsubmission_file_.zip": (zipped(**{"in.zip": zipped(**{"1.ipynb": ONE})}), 2, ""),
-    "copies.zip": (zipped(**{"1.ipynb": ONE, "a/1.ipynb": notebook(STUB)}), 2, "a/1.ipynb does not"),
+    "copies.zip": (zipped(**{"1.ipynb": ONE, "a/1.ipynb": notebook(STUB)}), 2, "a/1.ipynb does"),
     "=HYPERLINK(1).ipynb": (ONE, 2, ""),
     "zoe.ipynb": (notebook(STUB, ids=("reach",)), 0, ""),
     "李明.ipynb": (ONE, 2, ""),
