@@ -1,4 +1,4 @@
-"""The grader grades: what is right passes, what is wrong is answered, what attacks gains nothing."""
+"""The grader: what is right passes, what is wrong is answered, what attacks gains nothing."""
 
 import io
 import json
@@ -25,7 +25,7 @@ from seghw.assignment.submit import submit
 from seghw.config import ROOT
 from seghw.errors import BadInput
 
-# What is wrong may divide by zero; pycocotools 2.0 returns arrays by an interface that NumPy 2 deprecates.
+# What is wrong may divide by zero; pycocotools' arrays come by an interface that NumPy deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore")
 TASKS = {task.name: task for task in notebooks.tasks()}
 AT_HAND = (
@@ -148,19 +148,21 @@ def notebook(*sources, ids=(), **more):
 RIGHT = "def reach(kernel, rate):\n    return rate * (kernel - 1) + 1"
 STUB = "def reach(kernel, rate):\n    raise NotImplementedError()"
 HELPED = "def reach(kernel, rate):\n    return gaps(kernel) * rate + ONE"
+GAPS = "def gaps(n):\n    return n - ONE"
 ONE = notebook(RIGHT)
 READ = {
     "metadata lost": ONE,
-    "a helper and a constant in other cells": notebook("ONE = 1", HELPED, "def gaps(n):\n    return n - ONE"),
-    "magics, prints and tests around": notebook("%matplotlib inline\n" + RIGHT + "\n!ls\nassert reach(3, 1) == 3\nraise SystemExit"),
+    "a helper and a constant in other cells": notebook("ONE = 1", HELPED, GAPS),
+    "magics and tests around": notebook("%pylab\n" + RIGHT + "\n!ls\nassert 0\nraise SystemExit"),
     "a stub copied below": notebook(RIGHT, STUB, ids=("reach", "reach")),
     "a stub copied above": notebook(STUB, RIGHT, ids=("reach", "reach")),
     "a second definition counts": notebook(RIGHT.replace("1)", "2)"), RIGHT),
     "the check's own cell": notebook(RIGHT, 'reach = check("reach", reach)'),
     "a byte-order mark": b"\xef\xbb\xbf" + ONE,
-    "nbformat 3": json.dumps({"worksheets": [{"cells": [{"cell_type": "code", "input": RIGHT}]}]}).encode(),
-    "an import of the chapter's": notebook("def reach(kernel, rate):\n    return np.add(rate * (kernel - 1), 1)"),
-    "numbers in a text": notebook("def reach(kernel, rate):\n    'open os.system'\n    return rate * (kernel - 1) + 1"),
+    "nbformat 3": b'{"worksheets": [{"cells": [{"cell_type": "code", "input": %s}]}]}'
+    % json.dumps(RIGHT).encode(),
+    "an import of the chapter's": notebook(RIGHT.replace("rate *", "np.array(rate) *")),
+    "words in a text": notebook(RIGHT.replace("return", "'open os.system'\n    return")),
 }  # fmt: skip
 
 
@@ -215,8 +217,8 @@ HANDED_IN = {
     "Ada M. Lee.ZIP": (zipped(**{"x\\y\\01 (1).ipynb": ONE, "__MACOSX/01.ipynb": b"x"}), 2, ""),
     "zoe.tar.gz": (tarred("hw/01.ipynb", ONE), 2, ""),
     "bare.ipynb": (ONE, 2, ""),
-    "Eve_123_assignsubmission_file_.zip": (zipped(**{"inner.zip": zipped(**{"01.ipynb": ONE})}), 2, ""),
-    "copies.zip": (zipped(**{"01_aspp_model.ipynb": ONE, "old/01_aspp_model.ipynb": notebook(STUB)}), 2, "old/01_aspp_model.ipynb does not count"),
+    "Eve_123_assignsubmission_file_.zip": (zipped(**{"in.zip": zipped(**{"1.ipynb": ONE})}), 2, ""),
+    "copies.zip": (zipped(**{"1.ipynb": ONE, "a/1.ipynb": notebook(STUB)}), 2, "a/1.ipynb does"),
     "=HYPERLINK(1).ipynb": (ONE, 2, ""),
     "zoe.ipynb": (notebook(STUB, ids=("reach",)), 0, ""),
     "李明.ipynb": (ONE, 2, ""),
@@ -227,8 +229,8 @@ HANDED_IN = {
     "deep.ipynb": (b'{"cells":' + b"[" * 100_000, 0, "damaged"),
     "bomb.zip": (zipped(**{"01.ipynb": bytes(99 << 20)}), 0, "over 20 MB"),
     "report.pdf": (b"%PDF", 0, "no notebook"),
-    "surrogate.ipynb": (notebook("def reach(kernel, rate):\n    raise ValueError('\\ud800')"), 0, ""),
-    "import.ipynb": (notebook("import os\ndef reach(*a):\n    return os.getcwd()"), 0, "look at reach"),
+    "surrogate.ipynb": (notebook("def reach(*a):\n    raise ValueError('\\ud800')"), 0, ""),
+    "import.ipynb": (notebook("import os\ndef reach(*a):\n    os.getcwd()"), 0, "look at reach"),
 }  # fmt: skip
 
 

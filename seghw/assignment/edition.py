@@ -8,7 +8,6 @@ import ast
 import json
 import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from seghw.assignment.notebooks import NOTEBOOKS, _free, _parsed, tasks

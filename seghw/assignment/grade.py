@@ -193,7 +193,7 @@ def _write_pages(out: Path, row: Graded, partial: bool) -> None:
 def _write_statistics(out: Path, rows: Sequence[Graded]) -> None:
     """Per task how many solved it and which ideas were missed; who wrote alike."""
     lines, alike = [], []
-    for k, task in enumeratetasks():
+    for k, task in enumerate(tasks()):
         results = [row.results[k] for row in rows]
         missed = Counter(r.verdict.fault for r in results if r.verdict.fault)
         solved = sum(r.verdict.fault is None for r in results)

@@ -1,9 +1,9 @@
 """Notebooks as cells; the tasks of the chapters; the statements that a task's function consists of.
 
-A task is three cells of a chapter, with nbgrader's metadata and marks: what is wanted, the solution,
-the check. What is graded are statements, not cells: the one that defines the task's function, and
-those that it needs, wherever they stand in the notebook. So lost metadata, a cell that was split,
-copied or moved, and whatever else a cell prints or draws make no difference.
+A task is three cells of a chapter, with nbgrader's metadata and marks: what is wanted, the
+solution, the check. What is graded are statements, not cells: the one that defines the task's
+function, and those that it needs, wherever they stand in the notebook. So lost metadata, a cell
+that was split, copied or moved, and whatever else a cell prints or draws make no difference.
 """
 
 import ast
@@ -165,7 +165,7 @@ def _definitions(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _parsed(source: str) -> tuple[str, ast.Module]:
-    """Source and tree; without IPython's magics if there are any; no statement if it is no Python."""
+    """Source and tree, without IPython's magics; no statement if it is no Python."""
     for text in (source, re.sub(r"^[ \t]*[%!].*$", "", source, flags=re.M)):
         try:
             return text, ast.parse(text)

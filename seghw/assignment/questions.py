@@ -36,7 +36,7 @@ def mistakes() -> dict[str, dict[str, tuple[str, str]]]:
 
 @cache
 def questions(name: str, seed: int) -> list[dict]:
-    """A task's questions with what is wanted; the visible ones with what typical mistakes answer."""
+    """A task's questions, what is wanted, and to the visible ones what mistakes answer."""
     asked = list(_MAKERS[name](np.random.default_rng([seed, *name.encode()])))
     *before, solution = next(task for task in tasks() if task.name == name).parts
     before = [_AT_HAND, *before]
@@ -155,8 +155,8 @@ def written_rows(rng):
     ):
         cells, kernel, stride, dilation, padding, rows = sizes
         yield _q(
-            f"{cells} cells, kernel {kernel}, stride {stride}, dilation {dilation}, padding {padding}"
-            f": the rows from 0 to {rows - 1} that a tap writes, sorted",
+            f"{cells} cells, kernel {kernel}, stride {stride}, dilation {dilation}, padding "
+            f"{padding}: the rows from 0 to {rows - 1} that a tap writes, sorted",
             *sizes,
         )
 
