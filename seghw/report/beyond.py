@@ -408,7 +408,8 @@ def claims(records: Records, path: Path | None = None) -> Drawn:
         "scored). In the shaded range the sentence would be true. A verdict needs three seeds and "
         "an interval on one side of the dark line, or so close around it that the difference does "
         "not matter; that on the sentence rests on the recipe report. Lines that end at the frame "
-        f"go on.{missing} Runs of profile {records.profile}."
+        "go on. A ~ marks images whose part of the error is not known."
+        f"{missing} Runs of profile {records.profile}."
     )
 
 
