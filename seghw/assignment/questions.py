@@ -37,7 +37,8 @@ def mistakes() -> dict[str, dict[str, tuple[str, str]]]:
 @cache
 def questions(name: str, seed: int) -> list[dict]:
     """A task's questions, what is wanted, and to the visible ones what mistakes answer."""
-    asked = list(_MAKERS[name](np.random.default_rng([seed, *name.encode()])))
+    with torch.random.fork_rng(devices=[]):
+        asked = list(_MAKERS[name](np.random.default_rng([seed, *name.encode()])))
     *before, solution = next(task for task in tasks() if task.name == name).parts
     before = [_AT_HAND, *before]
     right = answers(name, [*before, solution], asked)
