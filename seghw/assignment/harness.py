@@ -198,7 +198,9 @@ def _ask(function: Callable, question: dict) -> dict:
                 value = [value.eval()(decode(images)) for images in question["feed"]]
         answer["values"].append(encode(value))
         after = [_trace(value) for value in given]
-        answer["changed"] += [k for k, pair in enumerate(zip(before, after)) if pair[0] != pair[1]]
+        answer["changed"] += [
+            k for k, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]
+        ]
     answer["objects"] = {name: _state(objects[name]) for name in question.get("look", ())}
     return answer
 

@@ -21,9 +21,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from seghw import notebook as nb
 from seghw.config import BALANCED, COEFFICIENTS, DATA, DRAWN, PROFILES, RECIPES
 from seghw.errors import BadInput
+from seghw.notebook import CEILING, Drawn, describe_run
 from seghw.report import claims as measured
 from seghw.report import stats
-from seghw.report.figures import CEILING, Drawn, describe_run
 from seghw.report.image_claims import dice_floor
 from seghw.report.results import Records
 from seghw.runs import best_setting, by_coefficient
@@ -414,7 +414,8 @@ def claims(records: Records, path: Path | None = None) -> Drawn:
         "scored). In the shaded range the sentence would be true. A verdict needs three seeds and "
         "an interval on one side of the dark line, or so close around it that the difference does "
         "not matter; that on the sentence rests on the recipe report. Lines that end at the frame "
-        f"go on.{missing} Runs of profile {records.profile}."
+        "go on. A ~ marks images whose part of the error is not known."
+        f"{missing} Runs of profile {records.profile}."
     )
 
 

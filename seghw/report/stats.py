@@ -288,11 +288,6 @@ def draw(tables: Tables) -> Tables:
     return {name: np.concatenate((table.sum(0)[None], many)) for (name, table), many in draws}
 
 
-def mean(values: np.ndarray) -> np.ndarray:
-    """Over the classes to which a score applies, the last axis."""
-    return ratio(np.nansum(values, -1), np.count_nonzero(~np.isnan(values), axis=-1))
-
-
 def share(part: np.ndarray) -> np.ndarray:
     """Of the first of two counts the second, from (..., 2)."""
     return ratio(part[..., 1], part[..., 0])
