@@ -326,8 +326,14 @@ def _marker(verdict: str, color: str) -> dict[str, Any]:
 
 
 def ablation(records: Records) -> Drawn:
-    """What the parts of the network are worth."""
+    """What the parts of the network are worth.
+
+    Raises:
+        BadInput: no part was changed in any run.
+    """
     table, runs = measured.ablations(records), records.runs.set_index("run_id")
+    if table.empty:
+        raise BadInput("no runs with a part changed; `python -m seghw sweep --ablation` trains them")
     bases = {row.recipe: runs.loc[row.run_ids.split()[0]] for row in table.itertuples()}
     bases = "; ".join(f"recipe {recipe}, {nb.loss_name(run)}" for recipe, run in bases.items())
     return draw_ablation(table, records.runs), (

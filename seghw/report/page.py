@@ -30,8 +30,8 @@ from seghw.io import atomic_write
 from seghw.report import claims, numbers
 from seghw.report.beyond import BEYOND
 from seghw.report.figures import FIGURES, parse_numbers
-from seghw.report.live import live_parts
 from seghw.report.results import Records
+from seghw.widgets.live import live_parts
 
 HERE = Path(__file__).parent
 TITLE = "Semantic segmentation with mUNet and ASPP: a report, retold and judged"
