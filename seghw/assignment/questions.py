@@ -8,6 +8,7 @@ questions of seed 0 with their answers; an edition does not contain this file.
 
 import math
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -42,11 +43,12 @@ def questions(name: str, seed: int) -> list[dict]:
     *before, solution = next(task for task in tasks() if task.name == name).parts
     before = [_AT_HAND, *before]
     right = answers(name, [*before, solution], asked)
-    wrong = {
-        sentence: answers(name, [*before, solution.replace(*change)], asked)
-        for sentence, change in mistakes().get(name, {}).items()
-        if seed in VISIBLE
-    }
+    with warnings.catch_warnings(action="ignore"):  # of a mistake that divides by zero, say
+        wrong = {
+            sentence: answers(name, [*before, solution.replace(*change)], asked)
+            for sentence, change in mistakes().get(name, {}).items()
+            if seed in VISIBLE
+        }
     for k, question in enumerate(asked):
         question["want"], parts = right[k], right[k].keys() - {"changed"}
         question["traps"] = {
