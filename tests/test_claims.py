@@ -319,7 +319,7 @@ def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path, monkey
     records = Made(tmp_path)
     masks = {"segmenter, true boxes": square(7, 25)}
     sam = SimpleNamespace(picked=np.arange(N), data=data, masks=masks)
-    monkeypatch.setattr(records, "sam_comparison", lambda _: sam)
+    monkeypatch.setattr(records, "sam_comparison", lambda _: sam, raising=False)
     assert row_of(records, "conservative", "recall minus").estimate == 0
     assert row_of(records, "middle_only", "recall").estimate == 0
     assert row_of(records, "rough_boundaries", "can predict").estimate == 1

@@ -173,7 +173,10 @@ def ask(function: Callable, question: dict) -> dict:
         the ``slope`` and the state of ``objects``; or ``error``.
     """
     try:
-        return _ask(function, question)
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # layers begin at random; a notebook goes on as before
+            return _ask(function, question)
     except BaseException as error:  # whatever a student's code raises is an answer
         return {"error": describe(error, getattr(function, "__code__", None))}
 

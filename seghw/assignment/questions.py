@@ -8,6 +8,7 @@ questions of seed 0 with their answers; an edition does not contain this file.
 
 import math
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -37,15 +38,17 @@ def mistakes() -> dict[str, dict[str, tuple[str, str]]]:
 @cache
 def questions(name: str, seed: int) -> list[dict]:
     """A task's questions, what is wanted, and to the visible ones what mistakes answer."""
-    asked = list(_MAKERS[name](np.random.default_rng([seed, *name.encode()])))
+    with torch.random.fork_rng(devices=[]):
+        asked = list(_MAKERS[name](np.random.default_rng([seed, *name.encode()])))
     *before, solution = next(task for task in tasks() if task.name == name).parts
     before = [_AT_HAND, *before]
     right = answers(name, [*before, solution], asked)
-    wrong = {
-        sentence: answers(name, [*before, solution.replace(*change)], asked)
-        for sentence, change in mistakes().get(name, {}).items()
-        if seed in VISIBLE
-    }
+    with warnings.catch_warnings(action="ignore"):  # of a mistake that divides by zero, say
+        wrong = {
+            sentence: answers(name, [*before, solution.replace(*change)], asked)
+            for sentence, change in mistakes().get(name, {}).items()
+            if seed in VISIBLE
+        }
     for k, question in enumerate(asked):
         question["want"], parts = right[k], right[k].keys() - {"changed"}
         question["traps"] = {

@@ -248,6 +248,7 @@ def image_scores(score: Score, folders: Iterable[Sequence[Path]]) -> np.ndarray:
 def image_error(unit: str, scores: np.ndarray) -> float:
     """Standard error of the seeds' mean due to the choice of images, from ``image_scores``."""
     scores = scaled(unit, scores)
+    scores[np.isinf(scores)] = np.nan  # a ratio to nothing
     scores = scores[~np.isnan(scores[:, 0]), 1:]
     return float(np.nanstd(scores.mean(0))) if len(scores) else math.nan
 
