@@ -333,7 +333,7 @@ def ablation(records: Records) -> Drawn:
     """
     table, runs = measured.ablations(records), records.runs.set_index("run_id")
     if table.empty:
-        raise BadInput("no runs with a part changed; `python -m seghw sweep --ablation` trains them")
+        raise BadInput("no runs with a part changed; `seghw sweep --ablation` trains them")
     bases = {row.recipe: runs.loc[row.run_ids.split()[0]] for row in table.itertuples()}
     bases = "; ".join(f"recipe {recipe}, {nb.loss_name(run)}" for recipe, run in bases.items())
     return draw_ablation(table, records.runs), (
@@ -486,7 +486,7 @@ def _name_lines(
         if line.Index in firsts:
             verdict = about.verdict
             # The sentence must not stand above what was measured in its place and decides nothing.
-            if not pd.isna(about.row):
+            if about.row in table.index:
                 text, verdict = about.text, f"{verdict}\n{measured.basis(table.loc[about.row])}"
             look = {"va": "center", "fontsize": 8, "transform": ax.get_yaxis_transform()}
             ax.text(1.01, y, verdict, **look)

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from seghw import metrics
-from seghw.config import COEFFICIENTS, DATASETS, FULL, LAPTOP, RECIPES, SEEDS
+from seghw.config import COEFFICIENTS, DATASETS, FULL, RECIPES, SEEDS
 from seghw.config import REPORT_LOSSES as LOSSES
 from seghw.errors import BadInput
 from seghw.evaluate import predictable_step
@@ -121,8 +121,9 @@ def ceiling(results: Results, family: str) -> Computed:
 
 def parameters(_: Results, which: str) -> Computed:
     """Parameters of the network at the report's size ({0}; idle: that no gradient ever reaches)."""
-    network = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
-    network(torch.zeros(1, 3, 64, 64)).sum().backward()
+    with torch.device("meta"):  # shapes alone: nothing is drawn, nothing computed
+        network = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
+        network(torch.zeros(1, 3, 64, 64)).sum().backward()
     parts = list(network.parameters())
     total = sum(part.numel() for part in parts)
     idle = sum(part.numel() for part in parts if part.grad is None)
@@ -132,10 +133,10 @@ def parameters(_: Results, which: str) -> Computed:
 def bottom(results: Results) -> Computed:
     """Side of the feature map under the ASPP, on images of the shapes' size."""
     sides: list[int] = []
-    network = MUNet(len(DATASETS["shapes5"]), width=LAPTOP.width, depth=LAPTOP.depth)
-    [aspp] = (part for part in network.modules() if isinstance(part, ASPP))
-    aspp.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
-    with torch.no_grad():
+    with torch.device("meta"):
+        network = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
+        [aspp] = (part for part in network.modules() if isinstance(part, ASPP))
+        aspp.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
         network(torch.zeros(1, 3, *results.records.test_set("shapes").images.shape[2:]))
     return str(sides[0]), ()
 
