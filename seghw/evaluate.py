@@ -84,8 +84,7 @@ class Evaluation:
     @property
     def image_iou(self) -> np.ndarray:
         """float64 (N,): each image's mean IoU over the classes it or its prediction holds."""
-        scores = metrics.iou(self.counts)
-        return metrics.ratio(np.nansum(scores, 1), (~np.isnan(scores)).sum(1))
+        return metrics.class_mean(metrics.iou(self.counts))
 
     def table(self) -> pd.DataFrame:
         """One row per image: its mean IoU, and each class's IoU, true and predicted pixels."""

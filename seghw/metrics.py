@@ -77,6 +77,11 @@ def false_positive_images(counts: np.ndarray) -> np.ndarray:
     return ratio((absent & (counts[..., 1] > 0)).sum(0), absent.sum(0))
 
 
+def class_mean(scores: np.ndarray) -> np.ndarray:
+    """Mean over the last axis, the classes, of the scores that apply; NaN where none does."""
+    return ratio(np.nansum(scores, -1), np.count_nonzero(~np.isnan(scores), axis=-1))
+
+
 def boundary(masks: np.ndarray) -> np.ndarray:
     """The mask's pixels that have one of their 4 neighbors outside it: bool (N, C, H, W)."""
     return masks & ~ndimage.binary_erosion(masks, _CROSS)

@@ -68,6 +68,10 @@ SET_NAMES = {
 
 
 # -- style ------------------------------------------------------------------------------------
+#: A picture and its caption.
+Drawn = tuple[Figure, str]
+#: The most that a network reaches that can predict every fourth pixel only, the others empty.
+CEILING = 0.25
 
 
 def use_style() -> None:
@@ -283,3 +287,16 @@ def log_scale(ax: Axes, axis: str = "x") -> None:
     scale.set_major_locator(MaxNLocator(5) if decades < 0.7 else ticks)
     scale.set_minor_locator(NullLocator())
     scale.set_major_formatter("{x:g}")
+
+
+def describe_run(run: Any) -> str:
+    """A sentence with the run's settings, for captions."""
+    return (
+        f"Run: recipe {run.recipe}, {loss_name(run)}, learning rate {run.learning_rate:g}, "
+        f"seed {run.seed}, profile {run.profile}."
+    )
+
+
+def set_name(run: Any) -> str:
+    """What captions call the data set that a run was trained on."""
+    return SET_NAMES[run.dataset]

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from seghw.cli import main
 from seghw.config import COCO3
 from seghw.data import coco
-from seghw.data.annotations import instance_mask, read_annotations
+from seghw.data.coco import instance_mask, read_annotations
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 

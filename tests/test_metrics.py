@@ -180,6 +180,7 @@ def test_components_are_those_of_a_flood(pair):
 
 
 def test_the_bootstrap_agrees_with_scipys():
+    assert metrics.interval(np.arange(101.0), level=0.9).tolist() == pytest.approx([5, 95])
     counts = count(*random_masks(3, (40, 2, 6, 6)))
     ours = metrics.interval(iou(metrics.resample(counts, times=2000)).mean(1), level=0.9)
     theirs = stats.bootstrap(

@@ -1,6 +1,8 @@
 """The canvas asks for what is drawn on it; explorers move within limits of their own."""
 
+import importlib.util
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 from pycocotools import mask as coco
 
 from seghw import widgets
-from seghw.config import COCO3
+from seghw.config import COCO3, ROOT
 from seghw.data import SegmentationSet
 from seghw.errors import BadInput
 from seghw.runs import load_runs
@@ -117,3 +119,18 @@ def test_a_picture_of_runs_and_its_two_lists():
     assert [len(ax.get_lines()) for ax in axes] == [2, 2, 2]
     one, other = widgets.explore_runs(runs).children[0].children
     assert (one.value, other.value) == (0, 2)
+
+
+def test_the_lab_works_in_copies_that_stay(tmp_path):
+    spec = importlib.util.spec_from_file_location("start", ROOT / "notebooks/.lab/start.py")
+    start = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(start)
+    assert start.copy_chapters(copies=tmp_path) == []
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "(02_losses.ipynb)" in page
+    assert "(../assignment/notebooks/02_losses.ipynb)" in page
+    copy = tmp_path / "02_losses.ipynb"
+    copy.write_text("worked in", encoding="utf-8")
+    os.utime(copy, (0, 0))
+    assert start.copy_chapters(copies=tmp_path) == ["02_losses.ipynb"], "told, not replaced"
+    assert copy.read_text(encoding="utf-8") == "worked in"

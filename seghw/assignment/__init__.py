@@ -1,4 +1,4 @@
-"""The assignment: a chapter's tasks, checked while a student works and again when they are graded."""
+"""The assignment: tasks of the chapters, checked while a student works and again when graded."""
 
 import importlib
 import inspect

@@ -58,8 +58,6 @@ def assess(
     """Every coded task of the assignment, in order."""
     results, jobs = {}, {}
     for task in tasks():
-        if task.written:
-            continue
         parts, verdict = _parts(task, submission)
         results[task.name] = Result(task, verdict, "\n\n".join(parts))
         if verdict.fault is None:

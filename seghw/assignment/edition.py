@@ -8,7 +8,6 @@ import ast
 import json
 import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from seghw.assignment.notebooks import NOTEBOOKS, _free, _parsed, tasks
@@ -50,10 +49,12 @@ def make_edition(out: str | Path = EDITION) -> Path:
             (folder / "notebooks" / path.name).write_text(text + "\n", encoding="utf-8")
         rows = [f"| {Path(t.notebook).stem} | {t.title} | {t.points} |" for t in every]
         page = (_STUDENT / "README.md").read_text(encoding="utf-8")
-        page = page.format(tasks=len(every), points=sum(t.points for t in every), table="\n".join(rows))
+        page = page.format(
+            tasks=len(every), points=sum(t.points for t in every), table="\n".join(rows)
+        )
         (folder / "README.md").write_text(page, encoding="utf-8")
         shutil.copy(folder / "README.md", folder / "notebooks/README.md")  # where the lab opens
-        asked = {t.name: questions(t.name, *VISIBLE) for t in every if not t.written}
+        asked = {t.name: questions(t.name, *VISIBLE) for t in every}
         place = folder / "seghw/assignment/visible.json"
         place.write_text(json.dumps(asked), encoding="utf-8")
     return out
@@ -79,7 +80,9 @@ def student_notebook(path: Path) -> dict:
 def _names(source: str) -> tuple[set[str], set[str]]:
     """The names that a cell takes from others, and those that it binds."""
     text, tree = _parsed(source)
-    stored = (n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    stored = (
+        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    )
     made = (n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef))
     return _free(text), {*stored, *made}
 
@@ -89,8 +92,6 @@ def _student_cell(cell: dict) -> dict | None:
     text = "".join(cell["source"])
     hidden = cell["metadata"].get("jupyter", {}).get("source_hidden")
     if cell["cell_type"] == "markdown":
-        if cell["metadata"].get("nbgrader", {}).get("solution"):
-            text = "*Your answer.*"
         # The exercises' answers, which fold away in the chapters.
         text = re.sub(r"<details><summary>Solution.*?</details>", "", text, flags=re.S)
         text = re.sub(r"The solutions are in .*? below\.", "", text).rstrip()

@@ -16,8 +16,8 @@ from pathlib import Path
 import jinja2
 
 from seghw.assignment import runner
-from seghw.assignment.assess import Result, all_questions, assess
-from seghw.assignment.notebooks import NOTEBOOKS, Task, outline, read_cells, tasks
+from seghw.assignment.assess import LOOK, Result, all_questions, assess
+from seghw.assignment.notebooks import Task, outline, tasks
 from seghw.assignment.submissions import Submission, read, student
 from seghw.errors import BadInput, reason
 from seghw.io import atomic_write, write_csv
@@ -28,12 +28,11 @@ _PAGE = Path(__file__).with_name("feedback.html")
 
 @dataclass(frozen=True)
 class Graded:
-    """One row: who, what came of each task, the answers in words, and what to know about it."""
+    """One row: who, what came of each task, and what to know about it."""
 
     name: str
     identifier: str
     results: list[Result]
-    written: dict[str, str]
     remark: str
 
     def points(self, partial: bool) -> float:
@@ -70,16 +69,18 @@ def grade(
     before = _points_before(out / "grades.csv")
     for page in [*(out / "feedback").glob("*.html"), *(out / "gradescope").glob("*.json")]:
         page.unlink()
-    questions = {task.name: all_questions(task.name) for task in tasks() if not task.written}
+    questions = {task.name: all_questions(task.name) for task in tasks()}
     rows: dict[Path, Graded] = {}
     pool = ThreadPoolExecutor(jobs)
     try:
-        work = {pool.submit(_graded, p, questions, seconds, (submissions, out)): p for p in entries}
+        work = {
+            pool.submit(_graded, path, who, questions, seconds, (submissions, out)): path
+            for path, who in _students(entries).items()
+        }
         for future in as_completed(work):
-            rows[work[future]] = future.result()
-            graded = _distinct(rows[path] for path in entries if path in rows)
+            newest = rows[work[future]] = future.result()
+            graded = [rows[path] for path in entries if path in rows]
             _write_table(out, graded, before, partial)
-            newest = graded[[path for path in entries if path in rows].index(work[future])]
             _write_pages(out, newest, partial)
             _say(f"{newest.name}: {newest.points(partial):g} points. {newest.remark}")
     finally:
@@ -89,40 +90,41 @@ def grade(
     return out / "grades.csv"
 
 
-def _graded(path: Path, questions: Mapping, seconds: float, hidden: Sequence[Path]) -> Graded:
+def _graded(
+    path: Path,
+    who: tuple[str, str],
+    questions: Mapping,
+    seconds: float,
+    hidden: Sequence[Path],
+) -> Graded:
     """One submission's row; whatever is the matter with it stays in that row."""
-    name, identifier = student(path)
     submission, remark = Submission(), ""
     try:
         submission = read(path)
         remark = "; ".join(submission.remarks)
     except Exception as error:  # damaged in one of the many ways of an archive
-        remark = reason(error) if isinstance(error, BadInput) else f"cannot be read: {reason(error)}"
+        remark = (
+            reason(error) if isinstance(error, BadInput) else f"cannot be read: {reason(error)}"
+        )
     try:
         results = assess(submission, questions, seconds, hidden)
     except Exception as error:
         results = assess(Submission(), questions)
         remark = f"cannot be graded: {reason(error)}; {remark}"
-    look = [f"look at {r.task.name}" for r in results if r.verdict.fault == "not graded, look at it"]
-    written = {
-        str(cell.about["grade_id"]): cell.source
-        for cells in submission.chapters.values()
-        for cell in cells
-        if cell.kind == "markdown" and cell.about.get("solution")
-    }
-    return Graded(name, identifier, results, written, _clean("; ".join([*look, remark])))
+    look = [f"look at {result.task.name}" for result in results if result.verdict.fault == LOOK]
+    return Graded(*who, results, _clean("; ".join([*look, remark])))
 
 
-def _distinct(rows: Iterable[Graded]) -> list[Graded]:
-    """Equal names are numbered, so that nobody's row or page takes another's place."""
+def _students(entries: Iterable[Path]) -> dict[Path, tuple[str, str]]:
+    """Names and identifiers; equal names are numbered, so that no row takes another's place."""
     seen: Counter = Counter()
-    made = []
-    for row in rows:
-        slug = _slug(row.name)
-        seen[slug] += 1
-        name = row.name if seen[slug] == 1 else f"{row.name} ({seen[slug]})"
-        made.append(Graded(name, row.identifier, row.results, row.written, row.remark))
-    return made
+    students = {}
+    for path in entries:
+        name, identifier = student(path)
+        seen[_slug(name)] += 1
+        more = seen[_slug(name)]
+        students[path] = (f"{name} ({more})" if more > 1 else name), identifier
+    return students
 
 
 def _slug(name: str) -> str:
@@ -138,7 +140,7 @@ def _clean(text: str) -> str:
 def _say(text: str) -> None:
     """Print what the terminal can show; a closed one does not end the grading."""
     try:
-        print(text.encode("ascii", "backslashreplace").decode() if not text.isascii() else text, flush=True)
+        print(text.encode("ascii", "backslashreplace").decode(), flush=True)
     except (OSError, ValueError):
         return
 
@@ -155,7 +157,7 @@ def _points_before(table: Path) -> dict[str, str]:
 
 
 def _write_table(out: Path, rows: Sequence[Graded], before: Mapping, partial: bool) -> None:
-    coded = [task for task in tasks() if not task.written]
+    coded = tasks()
     most = sum(task.points for task in coded)
     head = ["Student", "ID", "Points", "Maximum", "Percent", "Before", *(t.name for t in coded)]
     lines = []
@@ -189,9 +191,9 @@ def _write_pages(out: Path, row: Graded, partial: bool) -> None:
 
 
 def _write_statistics(out: Path, rows: Sequence[Graded]) -> None:
-    """Per task how many solved it and which idea was missed most; who wrote alike; the words."""
+    """Per task how many solved it and which ideas were missed; who wrote alike."""
     lines, alike = [], []
-    for k, task in enumerate(task for task in tasks() if not task.written):
+    for k, task in enumerate(tasks()):
         results = [row.results[k] for row in rows]
         missed = Counter(r.verdict.fault for r in results if r.verdict.fault)
         solved = sum(r.verdict.fault is None for r in results)
@@ -201,13 +203,6 @@ def _write_statistics(out: Path, rows: Sequence[Graded]) -> None:
     head = ["chapter", "task", "solved", "of", "idea missed", "by"]
     write_csv(out / "tasks.csv", head, lines)
     write_csv(out / "alike.csv", ["chapter", "task", "length", "equal up to names"], alike)
-    answers = [
-        [_clean(row.name), task.name, row.written.get(task.name, "").strip(), ""]
-        for task in tasks()
-        if task.written
-        for row in rows
-    ]
-    write_csv(out / "written.csv", ["Student", "question", "answer", "points"], answers)
 
 
 def _alike(task: Task, rows: Sequence[Graded], k: int) -> list[list]:

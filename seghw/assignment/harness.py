@@ -173,7 +173,10 @@ def ask(function: Callable, question: dict) -> dict:
         the ``slope`` and the state of ``objects``; or ``error``.
     """
     try:
-        return _ask(function, question)
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # layers begin at random; a notebook goes on as before
+            return _ask(function, question)
     except BaseException as error:  # whatever a student's code raises is an answer
         return {"error": describe(error, getattr(function, "__code__", None))}
 
@@ -198,7 +201,9 @@ def _ask(function: Callable, question: dict) -> dict:
                 value = [value.eval()(decode(images)) for images in question["feed"]]
         answer["values"].append(encode(value))
         after = [_trace(value) for value in given]
-        answer["changed"] += [k for k, pair in enumerate(zip(before, after)) if pair[0] != pair[1]]
+        answer["changed"] += [
+            k for k, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]
+        ]
     answer["objects"] = {name: _state(objects[name]) for name in question.get("look", ())}
     return answer
 

@@ -99,9 +99,7 @@ def _judged(question: dict, answer: dict) -> str | None:
         return _kind(want["values"][0], answer["values"][0]) or question["idea"]
     if question.get("number") and any(isinstance(v, dict) for v in answer["values"]):
         return "return a number: item() makes one of a scalar tensor"
-    rest = all(
-        same(want[key], answer.get(key)) for key in ("slope", "objects") if want.get(key)
-    )
+    rest = all(same(want[key], answer.get(key)) for key in ("slope", "objects") if want.get(key))
     return None if rest else question["idea"]
 
 

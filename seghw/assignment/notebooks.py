@@ -1,9 +1,9 @@
 """Notebooks as cells; the tasks of the chapters; the statements that a task's function consists of.
 
-A task is three cells of a chapter, with nbgrader's metadata and marks: what is wanted, the solution,
-the check. What is graded are statements, not cells: the one that defines the task's function, and
-those that it needs, wherever they stand in the notebook. So lost metadata, a cell that was split,
-copied or moved, and whatever else a cell prints or draws make no difference.
+A task is three cells of a chapter, with nbgrader's metadata and marks: what is wanted, the
+solution, the check. What is graded are statements, not cells: the one that defines the task's
+function, and those that it needs, wherever they stand in the notebook. So lost metadata, a cell
+that was split, copied or moved, and whatever else a cell prints or draws make no difference.
 """
 
 import ast
@@ -27,7 +27,17 @@ _IMPORTS = {
 }
 _NAMES = {
     *("open", "exec", "eval", "compile", "__import__", "globals", "locals", "vars", "getattr"),
-    *("setattr", "delattr", "input", "breakpoint", "get_ipython", "exit", "quit", "check", "solved"),
+    *(
+        "setattr",
+        "delattr",
+        "input",
+        "breakpoint",
+        "get_ipython",
+        "exit",
+        "quit",
+        "check",
+        "solved",
+    ),
 }
 _ATTRIBUTES = {
     *("load", "save", "savez", "savetxt", "loadtxt", "genfromtxt", "fromfile", "tofile", "memmap"),
@@ -50,13 +60,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Task:
-    """A graded task; ``written`` if it is answered in words, and so graded by a person."""
+    """A graded task."""
 
     notebook: str  # file name
     name: str  # of the function
     title: str
     points: float
-    written: bool
 
     @property
     def parts(self) -> list[str]:
@@ -93,12 +102,11 @@ def tasks() -> tuple[Task, ...]:
 def _tasks_of(path: Path) -> Iterator[Task]:
     title = ""
     for cell in read_cells(path.read_bytes()):
-        heading = re.match(r"### (?:Task|Question): (.*?) \(", cell.source)
+        heading = re.match(r"### Task: (.*?) \(", cell.source)
         title = heading[1] if heading else title
         if cell.about.get("grade"):
             name = cell.about["grade_id"].removesuffix("_check")
-            written = cell.kind == "markdown"
-            yield Task(path.name, name, title, cell.about["points"], written)
+            yield Task(path.name, name, title, cell.about["points"])
 
 
 # -- the statements of a task ------------------------------------------------------------------
@@ -157,7 +165,7 @@ def _definitions(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _parsed(source: str) -> tuple[str, ast.Module]:
-    """Source and tree; without IPython's magics if there are any; no statement if it is no Python."""
+    """Source and tree, without IPython's magics; no statement if it is no Python."""
     for text in (source, re.sub(r"^[ \t]*[%!].*$", "", source, flags=re.M)):
         try:
             return text, ast.parse(text)
@@ -177,7 +185,8 @@ def _bound(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
     if isinstance(node, ast.Assign) and _calls(node.value) != "check":
-        return [n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+        inside = (n for target in node.targets for n in ast.walk(target))
+        return [n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
         return [node.target.id]
     return []

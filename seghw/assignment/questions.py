@@ -8,6 +8,7 @@ questions of seed 0 with their answers; an edition does not contain this file.
 
 import math
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -36,16 +37,18 @@ def mistakes() -> dict[str, dict[str, tuple[str, str]]]:
 
 @cache
 def questions(name: str, seed: int) -> list[dict]:
-    """A task's questions with what is wanted; the visible ones with what typical mistakes answer."""
-    asked = list(_MAKERS[name](np.random.default_rng([seed, *name.encode()])))
+    """A task's questions, what is wanted, and to the visible ones what mistakes answer."""
+    with torch.random.fork_rng(devices=[]):
+        asked = list(_MAKERS[name](np.random.default_rng([seed, *name.encode()])))
     *before, solution = next(task for task in tasks() if task.name == name).parts
     before = [_AT_HAND, *before]
     right = answers(name, [*before, solution], asked)
-    wrong = {
-        sentence: answers(name, [*before, solution.replace(*change)], asked)
-        for sentence, change in mistakes().get(name, {}).items()
-        if seed in VISIBLE
-    }
+    with warnings.catch_warnings(action="ignore"):  # of a mistake that divides by zero, say
+        wrong = {
+            sentence: answers(name, [*before, solution.replace(*change)], asked)
+            for sentence, change in mistakes().get(name, {}).items()
+            if seed in VISIBLE
+        }
     for k, question in enumerate(asked):
         question["want"], parts = right[k], right[k].keys() - {"changed"}
         question["traps"] = {
@@ -78,7 +81,9 @@ def _layer(rng: np.random.Generator, *layers: tuple, training: bool = False, **m
     state = (made[0] if len(made) == 1 else nn.Sequential(*made)).state_dict()
     for values in state.values():
         if values.is_floating_point():  # variances as well, so all are positive or small
-            values.copy_(torch.from_numpy(rng.uniform(0.2, 1, values.shape) - 0.6 * (values.ndim > 1)))
+            values.copy_(
+                torch.from_numpy(rng.uniform(0.2, 1, values.shape) - 0.6 * (values.ndim > 1))
+            )
     plain = {"make": "layer", "layers": described, "state": encode(dict(state))}
     return {**plain, "training": training, **more}
 
@@ -128,7 +133,9 @@ def aspp_forward(rng):
         point, merge = (("Conv2d", (c * times, c, 1)) for times in (1, 1 + len(rates)))
         wide = [("Conv2d", (c, c, 3), {"padding": r, "dilation": r}) for r in rates]
         branches = [_layer(rng, layer) for layer in wide]
-        idea = f"{len(rates)} dilated branches: each sees x; their maps are stacked, the 1 x 1 first"
+        idea = (
+            f"{len(rates)} dilated branches: each sees x; their maps are stacked, the 1 x 1 first"
+        )
         yield _q(idea, _floats(rng, n, c, h, w), _layer(rng, point), branches, _layer(rng, merge))
 
 
@@ -151,8 +158,8 @@ def written_rows(rng):
     ):
         cells, kernel, stride, dilation, padding, rows = sizes
         yield _q(
-            f"{cells} cells, kernel {kernel}, stride {stride}, dilation {dilation}, padding {padding}"
-            f": the rows from 0 to {rows - 1} that a tap writes, sorted",
+            f"{cells} cells, kernel {kernel}, stride {stride}, dilation {dilation}, padding "
+            f"{padding}: the rows from 0 to {rows - 1} that a tap writes, sorted",
             *sizes,
         )
 
@@ -183,7 +190,9 @@ def _pair(rng: np.random.Generator, *shape: int) -> tuple[torch.Tensor, torch.Te
 def printed_dice(rng):
     pred, target = _pair(rng, 2, 3, 8, 8)
     yield _q("a perfect class costs one half: there is no factor 2", target[:1], target[:1])
-    yield _q("one pair: 1 - ab / (aa + bb + epsilon), sums over the pixels", pred[:1, :1], target[:1, :1])
+    yield _q(
+        "one pair: 1 - ab / (aa + bb + epsilon), sums over the pixels", pred[:1, :1], target[:1, :1]
+    )
     yield _q("an absent class adds exactly 1", pred[1:, 2:], target[1:, 2:])
     yield _q("nothing predicted of an absent class: epsilon makes it 1", *[target[1:, 2:]] * 2)
     tiny = 1e-3 * pred[:1, :1, :1, :2]
@@ -211,7 +220,11 @@ def dice(rng):
 
 @_task
 def gradient_norm(rng):
-    for loss, shape in (("mse", (2, 3, 8, 8)), ("squares", (1, 2, 5, 7)), ("overlap", (2, 2, 4, 6))):
+    for loss, shape in (
+        ("mse", (2, 3, 8, 8)),
+        ("squares", (1, 2, 5, 7)),
+        ("overlap", (2, 2, 4, 6)),
+    ):
         idea = "the Euclidean norm over all values of the gradient of the loss that is handed in"
         yield _q(idea, _loss(loss), *_pair(rng, *shape), number=True)
     pred, target = _pair(rng, 1, 2, 5, 6)
@@ -222,7 +235,11 @@ def gradient_norm(rng):
 
 @_task
 def combined(rng):
-    for coefficient, loss in ((0.0, "overlap"), (1.0, "overlap"), (float(rng.integers(20, 60)), "squares")):
+    for coefficient, loss in (
+        (0.0, "overlap"),
+        (1.0, "overlap"),
+        (float(rng.integers(20, 60)), "squares"),
+    ):
         idea = f"MSE + {coefficient:g} x the Dice that is handed in, to be differentiated"
         pair = _pair(rng, 2, 3, 5, int(rng.integers(6, 9)))
         yield _q(idea, *pair, coefficient, _loss(loss), slope=True)
@@ -262,7 +279,10 @@ def training_step(rng):
         plain = [{"get": "model"}, {"get": "optimizer"}, _loss(loss)]
         batches = [[_floats(rng, 8, 3), _floats(rng, 8, 2)] for _ in range(turns)]
         idea = "in training mode, one step along this batch's gradient; the loss as a float"
-        question = {"idea": idea if turns == 1 else f"{turns} steps, one after the other", "number": True}
+        question = {
+            "idea": idea if turns == 1 else f"{turns} steps, one after the other",
+            "number": True,
+        }
         calls = [[*plain, *map(encode, batch)] for batch in batches]
         yield {**question, "calls": calls, "objects": objects, "look": ["model"]}
 
@@ -272,7 +292,9 @@ def to_train(rng):
     states = ["finished", "failed", "diverged", None]
     for names in (list("dbac"), [f"run {k}" for k in rng.permutation(16)]):
         ends = [states[k % 4] for k in range(len(names))]
-        records = {name: end for name, end in zip(names, ends, strict=True) if end} | {"x": "failed"}
+        records = {name: end for name, end in zip(names, ends, strict=True) if end} | {
+            "x": "failed"
+        }
         idea = "those without a record and those that failed, in the order of the sweep"
         yield _q(idea, names, records)
     yield _q("without any record everything is to be trained", list("cab"), {})
@@ -300,7 +322,8 @@ def best_run(rng):
         "at the end, not at its best epoch": [[0.9, 0.1], [0.2, 0.3]],
         "a diverged run is worse than any finished one": [None, [0.01]],
         "a finished run with IoU 0 is better than a diverged one": [None, [0.0], None],
-        "the best of many": [list(rng.uniform(0, 1, rng.integers(2, 5))) for _ in range(8)] + [None],
+        "the best of many": [list(rng.uniform(0, 1, rng.integers(2, 5))) for _ in range(8)]
+        + [None],
     }
     for idea, scores in cases.items():
         runs = [
@@ -344,7 +367,12 @@ def verdict(rng):
     scale = float(rng.uniform(0.5, 2))
     for idea, (low, high) in cases.items():
         for by in (1.0, scale):
-            yield _q(f"{idea}: [{low * by:.3g}, {high * by:.3g}], margin {0.01 * by:.3g}", low * by, high * by, 0.01 * by)
+            yield _q(
+                f"{idea}: [{low * by:.3g}, {high * by:.3g}], margin {0.01 * by:.3g}",
+                low * by,
+                high * by,
+                0.01 * by,
+            )
 
 
 @_task
@@ -399,7 +427,10 @@ def wanted(rng):
         "a box that is wide enough and very low": [thing(17, 250, 100)],
         "a box is x, y, width, height": [thing(17, 500, 450)],
         "a dog is none of the wanted classes": [thing(3, 300, 300)],
-        "exactly ONE wanted object, however small the second": [thing(1, 300, 300), thing(17, 20, 20)],
+        "exactly ONE wanted object, however small the second": [
+            thing(1, 300, 300),
+            thing(17, 20, 20),
+        ],
         "exactly ONE wanted object, of two large ones": [thing(1, 300, 300), thing(17, 400, 300)],
         "other classes do not count": [thing(3, 90, 90), thing(1, large, large)],
         "crowds do not count": [thing(1, 300, 300, 1), thing(1, large, 300)],
@@ -436,10 +467,16 @@ def boundary_f(rng):
     yield _q("an outline one pixel away is within a tolerance of 1", square, moved, 1)
     far[10:, 11:] = True
     yield _q("0 if both shares are 0, not NaN", square, far, 1)
-    for tolerance, height, width in ((1, 24, 24), (2, 20, 31), (1.5, 24, int(rng.integers(20, 30)))):
+    for tolerance, height, width in (
+        (1, 24, 24),
+        (2, 20, 31),
+        (1.5, 24, int(rng.integers(20, 30))),
+    ):
         noise = ndimage.gaussian_filter(rng.normal(size=(2, height, width)), (0, 3, 3))
         a, b = noise > np.quantile(noise, 0.45, axis=(1, 2), keepdims=True)
-        yield _q("harmonic mean of the near shares of both outlines", a, b & (noise[1] > -1), tolerance)
+        yield _q(
+            "harmonic mean of the near shares of both outlines", a, b & (noise[1] > -1), tolerance
+        )
 
 
 @_task
@@ -450,7 +487,12 @@ def bootstrap(rng):
         return _q(idea, np.asarray(scores), {"get": "rng"}, resamples, **more)
 
     skewed = np.array([0.02, 0.03, 0.05, 0.06, 0.08, 0.1, 0.9])
-    yield ask("draw with the generator that is handed in; equal scores have no width", np.full(6, 0.25), 50, 1e-6)
+    yield ask(
+        "draw with the generator that is handed in; equal scores have no width",
+        np.full(6, 0.25),
+        50,
+        1e-6,
+    )
     for scores in (skewed * rng.uniform(0.5, 1), rng.uniform(0, 1, 40)):
         wide = float(scores.std() / math.sqrt(len(scores)))
         idea = "2.5 % and 97.5 % quantile of the means of draws with replacement"
@@ -468,7 +510,10 @@ def box_of(rng):
     yield _q("the smallest box that holds every pixel, x first", mask)
     grid = np.abs(np.arange(18)[:, None] - 9) + np.abs(np.arange(25) - 12 + x // 4) <= 5
     yield _q("a diamond: its first row is not as wide as its box", grid)
-    yield _q("one pixel has a box of one pixel", np.eye(1, 28, 5 + x, dtype=bool).repeat(9, 0) & (np.arange(9) == 4)[:, None])
+    yield _q(
+        "one pixel has a box of one pixel",
+        np.eye(1, 28, 5 + x, dtype=bool).repeat(9, 0) & (np.arange(9) == 4)[:, None],
+    )
     yield _q("two parts have one box", mask[::-1] | np.roll(mask, (5, 9), (0, 1)))
     yield _q("a slanted line", np.fliplr(np.eye(11, 17, 2, dtype=bool)))
 
@@ -509,9 +554,15 @@ def match(rng):
     lines[0, 0, :10] = lines[1, 0, 2:12] = lines[2, 0, 1:11] = lines[3, 0, :6] = True
     yield _q("the assignment with the largest sum of IoU, no mask twice", lines[2:], lines[:2])
     lines[0, 0, :] = True
-    yield _q("a large mask holds every object, but overlaps it less than it seems", lines[[0, 2]], lines[[1, 3]])
+    yield _q(
+        "a large mask holds every object, but overlaps it less than it seems",
+        lines[[0, 2]],
+        lines[[1, 3]],
+    )
     for ends in (_BY_UNION, _BY_UNION[::-1], _BY_NEITHER):
-        rows = (np.arange(26) >= np.array(ends)[..., :1]) & (np.arange(26) < np.array(ends)[..., 1:])
+        rows = (np.arange(26) >= np.array(ends)[..., :1]) & (
+            np.arange(26) < np.array(ends)[..., 1:]
+        )
         yield _q("IoU divides by the union", *rows[:, :, None])
     for k, m in ((3, 5), (5, 3)):
         many = ndimage.gaussian_filter(rng.normal(size=(k + m, 12, 14)), (0, 2, 2)) > 0

@@ -41,7 +41,9 @@ def read(path: Path) -> Submission:
         BadInput: there is no notebook with a task in it.
     """
     submission, names = Submission(), {task.notebook for task in tasks()}
-    files = sorted(_notebooks(path), key=lambda f: (f[0].count("/"), Path(f[0]).name not in names, f[0]))
+    files = sorted(
+        _notebooks(path), key=lambda f: (f[0].count("/"), Path(f[0]).name not in names, f[0])
+    )
     for name, data in files:
         try:
             cells = read_cells(data)
@@ -57,7 +59,9 @@ def read(path: Path) -> Submission:
             submission.chapters[chapter] = cells
             submission.files.append(name)
     if not submission.chapters:
-        raise BadInput("; ".join([f"{path.name} holds no notebook of the assignment", *submission.remarks]))
+        raise BadInput(
+            "; ".join([f"{path.name} holds no notebook of the assignment", *submission.remarks])
+        )
     if missing := sorted(name[:2] for name in names - submission.chapters.keys()):
         submission.remarks.append(f"without chapter {', '.join(missing)}")
     return submission
@@ -68,7 +72,7 @@ def _chapter(cells: Sequence[Cell]) -> str | None:
     marked = {cell.about.get("grade_id") for cell in cells}
     counts: dict[str, int] = {}
     for task in tasks():
-        if task.name in marked or (not task.written and statements(task.name, cells)):
+        if task.name in marked or statements(task.name, cells):
             counts[task.notebook] = counts.get(task.notebook, 0) + 1
     return max(counts, key=lambda name: counts[name]) if counts else None
 
@@ -107,12 +111,16 @@ def _archived(name: str, file: io.BytesIO, depth: int) -> Iterator[tuple[str, by
     if name.lower().endswith(".zip"):
         with zipfile.ZipFile(file) as archive:
             for member in _limited(name, archive.infolist()):
-                yield from _of(inside + member.filename, lambda m=member: archive.open(m), name, depth)
+                yield from _of(
+                    inside + member.filename, lambda m=member: archive.open(m), name, depth
+                )
         return
     with tarfile.open(fileobj=file) as archive:
         for member in _limited(name, archive):
             if member.isfile():
-                yield from _of(inside + member.name, lambda m=member: archive.extractfile(m), name, depth)
+                yield from _of(
+                    inside + member.name, lambda m=member: archive.extractfile(m), name, depth
+                )
 
 
 def _limited(name: str, members) -> Iterator:

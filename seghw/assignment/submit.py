@@ -22,9 +22,11 @@ def submit(name: str, notebooks: Path) -> Path:
         raise BadInput(f'a submission needs your name, got {name!r}: NAME="Ada Lovelace"')
     submission = read(notebooks)
     print(*submission.remarks, sep="\n", end="\n" if submission.remarks else "")
-    questions = {task.name: visible(task.name) for task in tasks() if not task.written}
+    questions = {task.name: visible(task.name) for task in tasks()}
     for result in assess(submission, questions):
-        print(f"{result.task.notebook[:2]} {result.task.name:22} {result.verdict.fault or 'solved'}")
+        print(
+            f"{result.task.notebook[:2]} {result.task.name:22} {result.verdict.fault or 'solved'}"
+        )
     target = notebooks.parent / f"submission-{slug}.zip"
     with atomic_write(target) as path, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for notebook in submission.files:

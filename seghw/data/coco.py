@@ -1,29 +1,46 @@
 """COCO annotations to class masks: which images, which pixels, and where they came from.
 
 ``select`` applies the homework's rule to an annotation file, ``rasterize`` turns what it chose
-into arrays, ``build`` is both at once, and ``write_manifest`` credits every image.
+into arrays, ``build`` is both at once, and ``write_manifest`` credits every image. Whatever of
+the file reaches pycocotools' C is checked first: a polygon of endless or huge coordinates, or run
+lengths of another image, would end the interpreter there.
 """
 
 import difflib
+import json
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path, PureWindowsPath
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
 from seghw.config import class_specs, classes_of, dataset_of
-from seghw.data.annotations import Record, instance_mask, read_annotations
 from seghw.data.dataset import SegmentationSet, blank, tight_box
 from seghw.errors import BadInput, reason
 from seghw.io import write_csv
 
 CLASSES = ("pizza", "cat", "bus")
 Instances = Literal["single", "any"]
+Record = Mapping[str, Any]  # an entry of one of the file's lists
+#: https://cocodataset.org/#format-data
+_FORMAT: dict[str, dict[str, Any]] = {
+    "images": {"id": int, "file_name": str, "width": int, "height": int}
+    | {"license": int | None, "flickr_url": str | None, "coco_url": str | None},
+    "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list}
+    | {"iscrowd": int | None},
+    "categories": {"id": int, "name": str},
+    "licenses": {"id": int, "name": str | None, "url": str | None},
+}
+# Of an image (Pillow refuses more), and the length of a polygon.
+_MOST_PIXELS, _LONGEST_OUTLINE = 178_956_970, 1e6
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -33,6 +50,124 @@ class Chosen(NamedTuple):
     record: Record  # its entry of "images": id, file_name, width, height, URLs
     objects: list[tuple[str, Record]]  # (class name, its entry of "annotations")
     license: Record  # its entry of "licenses", empty where the file names none
+
+
+def read_annotations(source: str | Path | Record) -> Mapping[str, list[Record]]:
+    """COCO's lists "images", "annotations", "categories" and "licenses", checked.
+
+    Args:
+        source: path of an ``instances_*.json``, or what ``json`` or pycocotools read from one.
+
+    Raises:
+        BadInput: the file is missing, not JSON, or not COCO's instance format.
+    """
+    name = source if isinstance(source, str | Path) else "what was given"
+    try:
+        given = json.loads(Path(source).read_bytes()) if name is source else source
+        return _checked(getattr(given, "dataset", given))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(
+            f"{name} is not COCO's instance format ({reason(error)}); give its instances_*.json"
+        ) from error
+
+
+def _checked(dataset: Any) -> dict[str, list[Record]]:
+    if not isinstance(dataset, dict):
+        raise ValueError(f"it holds a {type(dataset).__name__}")
+    dataset = {"licenses": []} | dataset
+    for part, fields in _FORMAT.items():
+        if not isinstance(dataset.get(part), list):
+            raise ValueError(f"it has no list of {part!r}")
+        for record in dataset[part]:
+            values = record if isinstance(record, dict) else {}
+            wrong = [
+                f"{name!r}" for name in fields if not isinstance(values.get(name), fields[name])
+            ]
+            if wrong:
+                raise ValueError(f"{part} hold {record!r:.60}, without a proper {wrong[0]}")
+        for number, count in Counter(map(itemgetter("id"), dataset[part])).most_common(1):
+            if count > 1:
+                raise ValueError(f"id {number} stands twice in {part}; number merged files anew")
+    for image in dataset["images"]:
+        sides = width, height = image["width"], image["height"]
+        if not (0 < min(sides) <= max(sides) < 1 << 16 and width * height <= _MOST_PIXELS):
+            raise ValueError(f"image {image['id']} is said to have {width} x {height} pixels")
+    for number, box in map(itemgetter("id", "bbox"), dataset["annotations"]):
+        if len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < 1e9 for v in box):
+            raise ValueError(
+                f"bbox {box!r:.60} of annotation {number} is not [x, y, width, height]"
+            )
+    return dataset
+
+
+def instance_mask(image: Record, annotation: Record) -> np.ndarray:
+    """One instance as bool (H, W) at the annotated size: pycocotools' ``annToMask``.
+
+    Raises:
+        BadInput: its polygons or run lengths are malformed, or its bbox is not the mask's own box
+            to about 2 % of a side. (COCO's differ by some pixels where an outline has thin tips.)
+    """
+    segmentation, size = annotation.get("segmentation"), (image["height"], image["width"])
+    try:
+        if not segmentation:
+            raise ValueError("it has no segmentation")
+        fill = _fill_runs if isinstance(segmentation, dict) else _fill_polygons
+        mask = fill(segmentation, size)
+        x0, y0, x1, y1 = tight_box(mask) if mask.any() else (0, 0, -1, -1)
+        (x, y, width, height), tight = annotation["bbox"], [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
+        gaps = np.abs([x - x0, y - y0, x + width - x1 - 1, y + height - y1 - 1])
+        outside = max(-x, -y, x + width - size[1], y + height - size[0])
+        if mask.any() and (gaps.max() > 5 + 0.02 * max(x1 - x0, y1 - y0) or outside > 1):
+            raise ValueError(f"the bbox {annotation['bbox']} is not its mask's {tight}")
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise BadInput(
+            f"annotation {annotation['id']} of {image['file_name']} has no usable outline or box "
+            f"({reason(error)}); fix it or take it out"
+        ) from error
+    return mask
+
+
+def _fill_polygons(polygons: list[list[float]], size: tuple[int, int]) -> np.ndarray:
+    """Bool ``size`` (H, W) from lists of x, y that pycocotools' C can fill."""
+    from pycocotools import mask as mask_utils
+
+    for points in polygons:
+        if not isinstance(points, list) or len(points) < 6 or len(points) % 2:
+            raise ValueError(f"{points!r:.40} is no polygon: x, y of three corners or more")
+        for value in points:
+            # Annotators overshoot the image a little, never by its size.
+            if isinstance(value, bool | str) or not abs(value) <= 2 * max(size):
+                raise ValueError(f"{value!r:.20} is no coordinate of {size[1]} x {size[0]} pixels")
+        if np.abs(np.diff(np.reshape(points, (-1, 2)), axis=0)).sum() > _LONGEST_OUTLINE:
+            raise ValueError(f"a polygon of {len(points) // 2} corners is too long for memory")
+    with warnings.catch_warnings():
+        # pycocotools 2.0.11 still speaks an array protocol that numpy 2 calls deprecated.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        return mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(polygons, *size))) > 0
+
+
+def _fill_runs(segmentation: Record, size: tuple[int, int]) -> np.ndarray:
+    """Bool ``size`` (H, W) from the lengths of runs down the columns, plain or compressed."""
+    counts = segmentation["counts"]
+    if isinstance(counts, str | bytes):
+        counts = _decompressed(counts if isinstance(counts, bytes) else counts.encode())
+    if list(segmentation["size"]) != list(size) or sum(counts) != size[0] * size[1]:
+        about = f"{segmentation['size']!r:.40} and {sum(counts)} pixels"
+        raise ValueError(f"run lengths of {about}, not {size[0]} x {size[1]}")
+    return np.repeat(np.arange(len(counts)) % 2 > 0, counts).reshape(size[::-1]).T
+
+
+def _decompressed(letters: bytes) -> list[int]:
+    """Run lengths from letters of six bits, each but the first three a difference (maskApi.c)."""
+    words = re.findall(rb"[P-o]{0,7}[0-O]", letters)  # of a number each, which ends below 48 + 32
+    if b"".join(words) != letters:
+        raise ValueError(f"run lengths {letters!r:.40} are not of COCO's letters")
+    counts: list[int] = []
+    for word in words:
+        number = sum((letter - 48 & 31) << 5 * i for i, letter in enumerate(word))
+        number -= (word[-1] - 48 >> 4) << 5 * len(word)  # the sign
+        counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+    return counts
 
 
 def select(
@@ -47,7 +182,7 @@ def select(
     Crowd regions are never a target and never count as an instance.
 
     Args:
-        annotations: path of an ``instances_*.json``, or what ``read_annotations`` takes else.
+        annotations: what ``read_annotations`` takes.
         classes: category names.
         min_box: smallest side of the bounding box in pixels of the original image.
             It selects under "single" only.
@@ -70,18 +205,18 @@ def select(
         if annotation["category_id"] in names:
             here[annotation["image_id"]].append((names[annotation["category_id"]], annotation))
     chosen, removed = [], Counter()
-    for record in sorted(data["images"], key=lambda record: record["id"]):
-        objects = [(name, one) for name, one in here[record["id"]] if not one.get("iscrowd")]
-        against = ""
+    for record in sorted(data["images"], key=itemgetter("id")):
+        annotated = here[record["id"]]
+        objects = [(name, one) for name, one in annotated if not one.get("iscrowd")]
+        image = Chosen(record, objects, licenses.get(record.get("license"), {}))
+        against = _against(image, min_box, min_area) if instances == "single" else ""
         if not objects:
-            what = "only crowds" if here[record["id"]] else "no instance"
+            what = "only crowds" if annotated else "no instance"
             against = f"hold {what} of {', '.join(classes)}"
-        elif instances == "single":
-            against = _against(record, objects, min_box, min_area)
         if against:
             removed[against] += 1
         else:
-            chosen.append(Chosen(record, objects, licenses.get(record.get("license"), {})))
+            chosen.append(image)
     if not chosen:
         reasons = "; ".join(f"{count} {reason}" for reason, count in removed.items())
         raise BadInput(
@@ -91,17 +226,16 @@ def select(
     return chosen
 
 
-def _against(
-    record: Record, objects: list[tuple[str, Record]], min_box: float, min_area: float
-) -> str:
+def _against(image: Chosen, min_box: float, min_area: float) -> str:
     """What the homework's rule has against an image; "" if nothing."""
-    if len(objects) > 1:
+    if len(image.objects) != 1:
         return "hold more than one instance"
-    if min(objects[0][1]["bbox"][2:]) < min_box:
+    [(_, annotation)] = image.objects
+    if min(annotation["bbox"][2:]) < min_box:
         return f"have a box under {min_box} pixels on a side"
     # The mask proves the box, too. It takes a while, so it comes last.
-    mask = instance_mask(record, objects[0][1])
-    return f"have a mask under {min_area} pixels" if mask.sum() < min_area else ""
+    area = instance_mask(image.record, annotation).sum()
+    return f"have a mask under {min_area} pixels" if area < min_area else ""
 
 
 def _category_names(categories: Sequence[Record], classes: Sequence[str]) -> dict[int, str]:
@@ -152,15 +286,15 @@ def rasterize(
     pixels, masks = blank(len(chosen), len(classes), size)
     boxes, names, left_out = [], [], {}
     for image in tqdm(chosen, desc="COCO images", unit="image", leave=False, delay=2):
-        n, file_name = len(names), image.record["file_name"]
+        n, file_name, seen = len(names), image.record["file_name"], []
         try:
             pixels[n] = _read_image(image.record, files, size)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             left_out[file_name] = reason(error)
             continue
-        seen = []
         for class_name, annotation in image.objects:
-            mask = _resized(instance_mask(image.record, annotation), size)
+            mask = Image.fromarray(instance_mask(image.record, annotation).astype(np.uint8))
+            mask = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST)) > 0
             if mask.any():
                 masks[n, channel[class_name]] |= mask
                 seen.append((channel[class_name], *tight_box(mask)))
@@ -169,11 +303,10 @@ def rasterize(
             names.append(file_name)
         else:
             left_out[file_name] = f"nothing of it is left at {size} x {size}"
+    if left_out and not names:
+        raise BadInput(f"{images} yields no image: {list_left_out(left_out, len(chosen))}")
     if left_out:
-        line = _describe(left_out, len(chosen))
-        if not names:
-            raise BadInput(f"{images} yields no image: {line}")
-        warnings.warn(line, stacklevel=2)
+        warnings.warn(list_left_out(left_out, len(chosen)), stacklevel=2)
     n = len(names)
     return SegmentationSet(pixels[:n], masks[:n], boxes, class_specs(classes), name, tuple(names))
 
@@ -196,32 +329,29 @@ def build(
 def write_manifest(path: str | Path, chosen: Sequence[Chosen]) -> None:
     """Write a CSV row per image: what it is, its license, and where it came from."""
     own = ("flickr_url", "coco_url", "width", "height")
-    header = ["image_id", "file_name", "class", "license", "license_url", *own]
     rows = [
-        [image.record["id"], image.record["file_name"]]
-        + ["+".join(dict.fromkeys(class_name for class_name, _ in image.objects))]
-        + [image.license.get("name", ""), image.license.get("url", "")]
-        + [image.record.get(field, "") for field in own]
-        for image in chosen
+        [record["id"], record["file_name"], "+".join(dict.fromkeys(name for name, _ in objects))]
+        + [license.get("name", ""), license.get("url", "")]
+        + [record.get(field, "") for field in own]
+        for record, objects, license in chosen
     ]
-    write_csv(path, header, rows)
+    write_csv(path, ["image_id", "file_name", "class", "license", "license_url", *own], rows)
 
 
-def _describe(left_out: Mapping[str, str], total: int) -> str:
-    """One line that counts what is missing and names the first five."""
-    named = [f"{file_name} ({why})" for file_name, why in list(left_out.items())[:5]]
-    rest = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-    return f"{len(left_out)} of {total} images left out: {', '.join(named)}{rest}"
+def list_left_out(reasons: Mapping[str, str], total: int) -> str:
+    """One line that counts the images that are missing of ``total`` and names the first five."""
+    named = [f"{file_name} ({why})" for file_name, why in list(reasons.items())[:5]]
+    rest = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+    return f"{len(reasons)} of {total} images left out: {', '.join(named)}{rest}"
 
 
 def _image_files(folder: Path) -> dict[str, list[Path]]:
     """Image files in ``folder`` and two levels below, by bare name."""
     files: dict[str, list[Path]] = defaultdict(list)
     # Level by level, because rglob does not enter a subfolder that is a link to another disk.
-    for level in ("*", "*/*", "*/*/*"):
-        for path in sorted(folder.glob(level)):
-            if path.suffix.lower() in _SUFFIXES:
-                files[path.name].append(path)
+    for path in chain(*(sorted(folder.glob(level)) for level in ("*", "*/*", "*/*/*"))):
+        if path.suffix.lower() in _SUFFIXES:
+            files[path.name].append(path)
     if not files:
         raise BadInput(f"{folder} holds no image file; give the folder that holds the images")
     return files
@@ -235,7 +365,7 @@ def _read_image(record: Record, files: Mapping[str, list[Path]], size: int) -> n
     # PureWindowsPath takes both kinds of slash for what they are.
     parts = PureWindowsPath(record["file_name"]).parts
     paths = files.get(parts[-1], [])
-    if len(parts) > 1 or len(paths) > 1:
+    if len(parts) > 1:
         paths = [path for path in paths if path.absolute().parts[-len(parts) :] == parts]
     if len(paths) != 1:
         raise ValueError(f"{len(paths)} files have this name" if paths else "missing")
@@ -245,11 +375,5 @@ def _read_image(record: Record, files: Mapping[str, list[Path]], size: int) -> n
             raise ValueError(f"is {opened.size}, annotated as {annotated}")
         if opened.mode.startswith(("I", "F")):  # convert() would clip it to white
             raise ValueError(f"has more than 8 bits per channel (mode {opened.mode})")
-        rgb = opened.convert("RGB")
-    return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
-
-
-def _resized(mask: np.ndarray, size: int) -> np.ndarray:
-    """Bool (size, size) by nearest neighbor, so that no pixel is half an object."""
-    resized = Image.fromarray(mask.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
-    return np.asarray(resized) > 0
+        rgb = opened.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(rgb).transpose(2, 0, 1)

@@ -21,9 +21,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from seghw import notebook as nb
 from seghw.config import BALANCED, COEFFICIENTS, DATA, DRAWN, PROFILES, RECIPES
 from seghw.errors import BadInput
+from seghw.notebook import CEILING, Drawn, describe_run
 from seghw.report import claims as measured
 from seghw.report import stats
-from seghw.report.figures import CEILING, Drawn, describe_run
 from seghw.report.image_claims import dice_floor
 from seghw.report.results import Records
 from seghw.runs import best_setting, by_coefficient
@@ -326,8 +326,14 @@ def _marker(verdict: str, color: str) -> dict[str, Any]:
 
 
 def ablation(records: Records) -> Drawn:
-    """What the parts of the network are worth."""
+    """What the parts of the network are worth.
+
+    Raises:
+        BadInput: no part was changed in any run.
+    """
     table, runs = measured.ablations(records), records.runs.set_index("run_id")
+    if table.empty:
+        raise BadInput("no runs with a part changed; `seghw sweep --ablation` trains them")
     bases = {row.recipe: runs.loc[row.run_ids.split()[0]] for row in table.itertuples()}
     bases = "; ".join(f"recipe {recipe}, {nb.loss_name(run)}" for recipe, run in bases.items())
     return draw_ablation(table, records.runs), (
@@ -408,7 +414,8 @@ def claims(records: Records, path: Path | None = None) -> Drawn:
         "scored). In the shaded range the sentence would be true. A verdict needs three seeds and "
         "an interval on one side of the dark line, or so close around it that the difference does "
         "not matter; that on the sentence rests on the recipe report. Lines that end at the frame "
-        f"go on.{missing} Runs of profile {records.profile}."
+        "go on. A ~ marks images whose part of the error is not known."
+        f"{missing} Runs of profile {records.profile}."
     )
 
 
@@ -479,7 +486,7 @@ def _name_lines(
         if line.Index in firsts:
             verdict = about.verdict
             # The sentence must not stand above what was measured in its place and decides nothing.
-            if not pd.isna(about.row):
+            if about.row in table.index:
                 text, verdict = about.text, f"{verdict}\n{measured.basis(table.loc[about.row])}"
             look = {"va": "center", "fontsize": 8, "transform": ax.get_yaxis_transform()}
             ax.text(1.01, y, verdict, **look)

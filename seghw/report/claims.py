@@ -134,7 +134,7 @@ def _remark(claim: Claim, full: Group) -> str:
 
 def _row(claim: Claim, group: Group, effect: Effect) -> dict[str, Any]:
     values = scaled(effect.unit, effect.values)
-    values = values[~np.isnan(values)]  # a seed to which the score does not apply says nothing
+    values = values[np.isfinite(values)]  # a seed to which the score does not apply says nothing
     if effect.exact:
         between = stats.Interval(values[-1], values.min(), values.max(), 0.0, math.inf)
     else:
@@ -201,10 +201,11 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per sentence: ``sentence``, ``claim``, ``text``, ``section``, ``figures``,
-        ``question``; ``verdict``; ``p``, its error probability; ``holm``, the same adjusted for
-        all sentences that are judged by estimates (0 for exact facts, 1 where no row decides); ``after_holm``, the verdict
-        that then remains; the verdicts under half the margin, the margin and twice that, as
-        ``FACTORS`` names them; ``row``, the label in ``table`` of the row that turned it, if any.
+        ``question``; ``verdict``; ``p``, its error probability; ``exact``, that it rests on facts;
+        ``holm``, ``p`` adjusted for all sentences that are judged by estimates (0 for exact facts,
+        1 where no row decides); ``after_holm``, the verdict that then remains; the verdicts under
+        half the margin, the margin and twice that, as ``FACTORS`` names them; ``row``, the label in
+        ``table`` of the row that turned it, if any.
     """
     out = []
     for key, rows in table.groupby("claim", sort=False):

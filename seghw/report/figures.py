@@ -27,18 +27,16 @@ from seghw.config import DRAWN, RECIPES, REPORT_LOSSES
 from seghw.config import FIGURES as FIGURES_FOLDER
 from seghw.errors import BadInput
 from seghw.io import atomic_write
+from seghw.notebook import CEILING, Drawn, describe_run, set_name
 from seghw.report.results import Records
 from seghw.runs import SETTING, by_coefficient, history
-
-Drawn = tuple[Figure, str]
 
 #: Of the per-image IoU of the reference run: for the panels of a loss, and beside the segmenter.
 PANEL_PERCENTILES, OBJECT_PERCENTILES = (25, 50, 75), (10, 30, 50, 70, 90)
 #: Rows of a history over which curves are averaged, against the noise of single batches.
 SMOOTH = 10
-#: Where the axis of the IoU ends, the same for all runs of a recipe; and the most that a network
-#: reaches that can predict every fourth pixel only.
-IOU_TOP, CEILING = {"report": 0.3, "corrected": 1.0}, 0.25
+#: Where the axis of the IoU ends, the same for all runs of a recipe.
+IOU_TOP = {"report": 0.3, "corrected": 1.0}
 
 
 # -- curves: figures 1 to 16 ------------------------------------------------------------------
@@ -421,19 +419,6 @@ def evaluation_panels(evaluation: Any, folder: str | Path, count: int) -> list[P
 
 
 # -- words of captions ------------------------------------------------------------------------
-
-
-def describe_run(run: Any) -> str:
-    """A sentence with the run's settings, for captions."""
-    return (
-        f"Run: recipe {run.recipe}, {nb.loss_name(run)}, learning rate {run.learning_rate:g}, "
-        f"seed {run.seed}, profile {run.profile}."
-    )
-
-
-def set_name(run: Any) -> str:
-    """What captions call the data set that a run was trained on."""
-    return nb.SET_NAMES[run.dataset]
 
 
 def _number(value: float) -> str:

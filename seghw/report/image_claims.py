@@ -8,14 +8,13 @@ best MSE + Dice runs stand for "my model".
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from seghw import metrics
 from seghw.config import FULL
 from seghw.errors import BadInput
-from seghw.metrics import ratio
+from seghw.metrics import class_mean, ratio
 from seghw.report.run_claims import (
     ABLATED,
     ABOVE_0,
@@ -36,13 +35,11 @@ from seghw.report.stats import (
     counts_of,
     draw,
     image_error,
-    mean,
     share,
 )
 
 #: Side of the report's images in pixels, and how much smaller the feature map of the ASPP is.
 SIDES, DEEPEST = {"shapes": 64, "coco": FULL.scene_size}, 8
-SAM_IMAGES = 60  # of a test set that SAM is asked about
 #: What the smallest published SAM sees, in pixels; a model that sees less is somebody's own.
 PUBLISHED_SIDE = 1008
 
@@ -64,7 +61,7 @@ def aspp_sizes(group: Group) -> Iterator[Effect]:
     pair = group.pair(part)
 
     def recall(c: Tables, size: str) -> np.ndarray:
-        return mean(share(c[size]))
+        return class_mean(share(c[size]))
 
     for size, third in (("small", "smallest"), ("large", "largest")):
         reading = f"recall of the {third} third of the objects, with ASPP minus without"
@@ -72,7 +69,7 @@ def aspp_sizes(group: Group) -> Iterator[Effect]:
         yield of_images(reading, "recall", score, *pair, **ABLATED)
 
     def gap(c: Tables) -> np.ndarray:
-        return abs(mean(share(c["small"]) - share(c["large"])))
+        return abs(class_mean(share(c["small"]) - share(c["large"])))
 
     reading = "recall gap of the smallest and largest third, without ASPP minus with"
     score = lambda a, b: gap(b) - gap(a)  # noqa: E731
@@ -129,9 +126,9 @@ def middle_only(group: Group) -> Iterator[Effect]:
     """
     runs = group.best("mse_dice")
     reading = "share of objects of which only the middle is predicted, minus 1/4"
-    yield of_images(reading, "share", lambda c: mean(share(c["middles"])) - 0.25, runs)
+    yield of_images(reading, "share", lambda c: class_mean(share(c["middles"])) - 0.25, runs)
     reading = "recall deeper than 2 px minus recall within 2 px of the outline"
-    score = lambda c: mean(share(c["inside"]) - share(c["edge"]))  # noqa: E731
+    score = lambda c: class_mean(share(c["inside"]) - share(c["edge"]))  # noqa: E731
     yield of_images(reading, "recall", score, runs, deciding=False)
 
 
@@ -147,8 +144,8 @@ def rough_boundaries(group: Group) -> Iterator[Effect]:
         return ratio(ratio(outline, area), ratio(true_outline, true_area))
 
     def areas_over_outlines(c: Tables) -> np.ndarray:
-        outlines = mean(metrics.boundary_f(on(c, "boundary")))
-        return ratio(mean(metrics.dice(on(c, "pixels"))), outlines)
+        outlines = class_mean(metrics.boundary_f(on(c, "boundary")))
+        return ratio(class_mean(metrics.dice(on(c, "pixels"))), outlines)
 
     runs = group.best("mse_dice")
     # The share decides: a ragged or dotted mask is mostly outline, and an object that was missed
@@ -171,16 +168,16 @@ def conservative(group: Group) -> Iterator[Effect]:
 
     def surplus(c: Tables) -> np.ndarray:
         table = on(c, "pixels")
-        return mean(100 * (table[..., 1] - table[..., 2]) / table.sum(-1))
+        return class_mean(100 * (table[..., 1] - table[..., 2]) / table.sum(-1))
 
     def recall_minus_precision(c: Tables) -> np.ndarray:
-        return mean(metrics.recall(on(c, "pixels")) - metrics.precision(on(c, "pixels")))
+        return class_mean(metrics.recall(on(c, "pixels")) - metrics.precision(on(c, "pixels")))
 
     runs = group.best("mse_dice")
     reading = "false-positive minus false-negative area, in % of the image"
     yield of_images(reading, "%", surplus, runs)
     reading = "image-level false positives: share of the images without the class, minus 1/10"
-    yield of_images(reading, "share", lambda c: mean(share(c["absent"])) - 0.1, runs)
+    yield of_images(reading, "share", lambda c: class_mean(share(c["absent"])) - 0.1, runs)
     yield of_images(
         "recall minus precision", "recall", recall_minus_precision, runs, deciding=False
     )
@@ -190,21 +187,6 @@ def conservative(group: Group) -> Iterator[Effect]:
 
 
 @cache
-def sam_masks(records: Any, family: str) -> tuple[np.ndarray, Any, np.ndarray]:
-    """Which test images, these as a set, and the segmenter's masks for their true boxes."""
-    from seghw.sam import segment_boxes  # takes torch
-
-    data, segmenter = records.test_set(family), records.segmenter
-    picked = np.linspace(0, len(data) - 1, min(SAM_IMAGES, len(data))).round().astype(np.int64)
-    data = data.subset(picked)
-    masks = np.zeros_like(data.masks)
-    for i, boxes in enumerate(data.boxes):
-        answers = segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
-        for (class_index, *_), mask in zip(boxes, answers, strict=True):
-            masks[i, class_index] |= mask
-    return picked, data, masks
-
-
 def against_sam(group: Group, reading: str, unit: str, table: str, score: Score) -> Effect:
     """A score of the segmenter, which is told the true boxes, and of the network.
 
@@ -222,8 +204,9 @@ def against_sam(group: Group, reading: str, unit: str, table: str, score: Score)
     if runs.empty:
         raise BadInput(f"{group.dataset}, recipe {group.recipe}: no counts of test images")
     (runs,) = judges(runs)
-    picked, data, masks = sam_masks(group.records, group.family)
-    theirs = on(count_tables(masks, data, runs.config.iloc[0]), table)
+    sam = group.records.sam_comparison(group.family)
+    masks, picked = sam.masks["segmenter, true boxes"], sam.picked
+    theirs = on(count_tables(masks, sam.data, runs.config.iloc[0]), table)
     both = [draw({"sam": theirs, "ours": on(counts_of(f), table)[picked]}) for f in runs.folder]
     scores = np.array([score(c["sam"], c["ours"]) for c in both])
     name, side = group.records.segmenter.name, group.records.segmenter.side
@@ -241,7 +224,7 @@ def sam_complete(group: Group) -> Iterator[Effect]:
     """True if it misses less than half of what the network misses, false if more."""
 
     def missed(sam: np.ndarray, ours: np.ndarray) -> np.ndarray:
-        return (1 - mean(metrics.recall(sam))) / (1 - mean(metrics.recall(ours)))
+        return (1 - class_mean(metrics.recall(sam))) / (1 - class_mean(metrics.recall(ours)))
 
     yield against_sam(group, "share of the objects missed", RATIO, "pixels", missed)
 
@@ -257,7 +240,7 @@ def sam_boundaries(group: Group) -> Iterator[Effect]:
     """True if its boundary F-score is higher, false if lower."""
 
     def difference(sam: np.ndarray, ours: np.ndarray) -> np.ndarray:
-        return mean(metrics.boundary_f(sam)) - mean(metrics.boundary_f(ours))
+        return class_mean(metrics.boundary_f(sam)) - class_mean(metrics.boundary_f(ours))
 
     yield against_sam(group, "boundary F-score at 2 px", "F", "boundary", difference)
 
@@ -267,6 +250,6 @@ def sam_aggressive(group: Group) -> Iterator[Effect]:
     """True if it adds more than the network does, false if less."""
 
     def difference(sam: np.ndarray, ours: np.ndarray) -> np.ndarray:
-        return mean(100 * (sam[..., 1] / sam.sum(-1) - ours[..., 1] / ours.sum(-1)))
+        return class_mean(100 * (sam[..., 1] / sam.sum(-1) - ours[..., 1] / ours.sum(-1)))
 
     yield against_sam(group, "false positives, % of the image", "%", "pixels", difference)

@@ -6,13 +6,14 @@ from.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
 from seghw import metrics
-from seghw.config import COEFFICIENTS, DATASETS, FULL, LAPTOP, RECIPES, SEEDS
+from seghw.config import COEFFICIENTS, DATASETS, FULL, RECIPES, SEEDS
 from seghw.config import REPORT_LOSSES as LOSSES
 from seghw.errors import BadInput
 from seghw.evaluate import predictable_step
@@ -28,11 +29,16 @@ Computed = tuple[str, Iterable[str]]  # as text, and ids of the runs
 
 
 class Results:
-    """What numbers are computed from: records, and the table of measurements."""
+    """What numbers are computed from: records, and the table of measurements.
 
-    def __init__(self, records: Records) -> None:
+    Args:
+        records: runs, sets and the segmenter.
+        path: where to write the table.
+    """
+
+    def __init__(self, records: Records, path: Path) -> None:
         self.records = records
-        self.table = claims.measure(records)
+        self.table = claims.write_claims(records, path)
         self.verdicts = claims.verdicts(self.table)
 
     def group(self, family: str, recipe: str = "report", profile: str | None = None) -> Group:
@@ -115,8 +121,9 @@ def ceiling(results: Results, family: str) -> Computed:
 
 def parameters(_: Results, which: str) -> Computed:
     """Parameters of the network at the report's size ({0}; idle: that no gradient ever reaches)."""
-    network = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
-    network(torch.zeros(1, 3, 64, 64)).sum().backward()
+    with torch.device("meta"):  # shapes alone: nothing is drawn, nothing computed
+        network = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
+        network(torch.zeros(1, 3, 64, 64)).sum().backward()
     parts = list(network.parameters())
     total = sum(part.numel() for part in parts)
     idle = sum(part.numel() for part in parts if part.grad is None)
@@ -126,10 +133,10 @@ def parameters(_: Results, which: str) -> Computed:
 def bottom(results: Results) -> Computed:
     """Side of the feature map under the ASPP, on images of the shapes' size."""
     sides: list[int] = []
-    network = MUNet(len(DATASETS["shapes5"]), width=LAPTOP.width, depth=LAPTOP.depth)
-    [aspp] = (part for part in network.modules() if isinstance(part, ASPP))
-    aspp.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
-    with torch.no_grad():
+    with torch.device("meta"):
+        network = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
+        [aspp] = (part for part in network.modules() if isinstance(part, ASPP))
+        aspp.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
         network(torch.zeros(1, 3, *results.records.test_set("shapes").images.shape[2:]))
     return str(sides[0]), ()
 
@@ -187,16 +194,15 @@ def iou(results: Results, family: str, recipe: str, loss: str) -> Computed:
 
 
 def effect(results: Results, key: str, row: str = "0") -> Computed:
-    """Measurement {0} of the recipe report on the shapes."""
-    dataset = results.group("shapes").dataset
-    table = results.table
+    """Measurement {0} of the recipe report on the shapes, with its 95 % interval."""
+    dataset, table = results.group("shapes").dataset, results.table
     rows = table[(table.claim == key) & (table.recipe == "report") & (table.dataset == dataset)]
     if len(rows) <= int(row):
         raise BadInput("It was not measured.")
-    found = list(rows.itertuples())[int(row)]
-    return f"{claims.effect_text(found)} ({claims.basis(found)})", [
-        f"{results.records.profile}/{run}" for run in found.run_ids.split()
-    ]
+    chosen = list(rows.itertuples())[int(row)]
+    text = claims.effect_text(chosen).removesuffix(f" {stats.RATIO}")
+    run_ids = [f"{results.records.profile}/{run}" for run in chosen.run_ids.split()]
+    return f"{text} ({chosen.seeds} seeds)", run_ids
 
 
 def spread(results: Results) -> Computed:

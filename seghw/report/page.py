@@ -30,8 +30,8 @@ from seghw.io import atomic_write
 from seghw.report import claims, numbers
 from seghw.report.beyond import BEYOND
 from seghw.report.figures import FIGURES, parse_numbers
-from seghw.report.live import live_parts
 from seghw.report.results import Records
+from seghw.widgets.live import live_parts
 
 HERE = Path(__file__).parent
 TITLE = "Semantic segmentation with mUNet and ASPP: a report, retold and judged"
@@ -45,7 +45,7 @@ _SPAN = re.compile(r"(\{.*?\}|\*\*.*?\*\*|\[.*?\]\(#.*?\))")
 
 
 def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/report") -> Path:
-    """Write ``report.html``, ``report.pdf``, and what the PDF was set from.
+    """Write ``report.html``, ``report.pdf``, what the PDF was set from, and ``claims.csv``.
 
     Nothing is trained and nothing is fetched; the same records give the same bytes. What has no
     runs leaves a gap that names the command which trains them.
@@ -65,7 +65,7 @@ def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/
         raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
     steps = 4 + len(FIGURES) * len(RECIPES) + len(BEYOND)
     with tqdm(total=steps, unit="step", desc="sentences measured") as bar:
-        document = Document(numbers.Results(records), out / "figures")
+        document = Document(numbers.Results(records, out / "claims.csv"), out / "figures")
         bar.update()
         document.draw(bar)
         bar.set_description("numbers")
@@ -143,7 +143,8 @@ class Document:
                     pictures.append(self._draw(recipe, name, partial(draw, recipe=recipe)))
                     bar.update()
                 self._add(f"Figure {number}", f"fig-{number}", pictures)
-            for name, draw in BEYOND.items():
+            measured = partial(BEYOND["claims"], path=self.folder.parent / "claims.csv")
+            for name, draw in {**BEYOND, "claims": measured}.items():
                 bar.set_description(name)
                 label = name.replace("_", " ").capitalize()
                 self._add(label, f"fig-{name}", [self._draw("", name, draw)])

@@ -32,6 +32,7 @@ from seghw.config import (
     classes_of,
 )
 from seghw.errors import BadInput
+from seghw.metrics import class_mean
 from seghw.report.stats import (
     RATIO,
     SEEDS_NEEDED,
@@ -42,7 +43,6 @@ from seghw.report.stats import (
     counts_of,
     image_error,
     image_scores,
-    mean,
 )
 from seghw.runs import SETTING, best_setting, history
 
@@ -240,7 +240,7 @@ def folders(tables: Sequence[pd.DataFrame]) -> Iterator[tuple[Path, ...]]:
 
 
 def mean_iou(tables: Tables) -> np.ndarray:
-    return mean(metrics.iou(tables["pixels"]))
+    return class_mean(metrics.iou(tables["pixels"]))
 
 
 def iou_difference(a: Tables, b: Tables) -> np.ndarray:

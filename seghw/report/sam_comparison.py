@@ -240,16 +240,11 @@ def mean_over_objects(values: Sequence[np.ndarray]) -> tuple[float, float, float
     return with_interval(lambda t: ratio(t[..., 0, 0], t[..., 0, 1]), table)
 
 
-def class_mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis, the classes, of those to which a score applies."""
-    return ratio(np.nansum(values, -1), np.count_nonzero(~np.isnan(values), axis=-1))
-
-
 SCORES: dict[str, Score] = {
-    "IoU": lambda c: class_mean(metrics.iou(c)),
-    "recall": lambda c: class_mean(metrics.recall(c)),
-    "precision": lambda c: class_mean(metrics.precision(c)),
-    "false positives, % of the image": lambda c: class_mean(100 * c[..., 1] / c.sum(-1)),
+    "IoU": lambda c: metrics.class_mean(metrics.iou(c)),
+    "recall": lambda c: metrics.class_mean(metrics.recall(c)),
+    "precision": lambda c: metrics.class_mean(metrics.precision(c)),
+    "false positives, % of the image": lambda c: metrics.class_mean(100 * c[..., 1] / c.sum(-1)),
 }
 
 
@@ -260,7 +255,7 @@ def _class_scores(masks: Mapping[str, np.ndarray], data: SegmentationSet) -> Ite
         for name, score in SCORES.items():
             yield who, name, *with_interval(score, counts)
         outlines = metrics.count_boundary(predicted, data.masks, tolerance)
-        score = lambda c: class_mean(metrics.boundary_f(c))  # noqa: E731
+        score = lambda c: metrics.class_mean(metrics.boundary_f(c))  # noqa: E731
         yield who, f"boundary F at {tolerance} px", *with_interval(score, outlines)
 
 

@@ -248,6 +248,7 @@ def image_scores(score: Score, folders: Iterable[Sequence[Path]]) -> np.ndarray:
 def image_error(unit: str, scores: np.ndarray) -> float:
     """Standard error of the seeds' mean due to the choice of images, from ``image_scores``."""
     scores = scaled(unit, scores)
+    scores[np.isinf(scores)] = np.nan  # a ratio to nothing
     scores = scores[~np.isnan(scores[:, 0]), 1:]
     return float(np.nanstd(scores.mean(0))) if len(scores) else math.nan
 
@@ -286,11 +287,6 @@ def draw(tables: Tables) -> Tables:
     tables = {name: table.astype(np.float64) for name, table in tables.items()}
     draws = zip(tables.items(), metrics.resample(*tables.values()), strict=True)
     return {name: np.concatenate((table.sum(0)[None], many)) for (name, table), many in draws}
-
-
-def mean(values: np.ndarray) -> np.ndarray:
-    """Over the classes to which a score applies, the last axis."""
-    return ratio(np.nansum(values, -1), np.count_nonzero(~np.isnan(values), axis=-1))
 
 
 def share(part: np.ndarray) -> np.ndarray:

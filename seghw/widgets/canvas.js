@@ -144,16 +144,12 @@ function render({ model, el }) {
     zoom = clamp(zoom * factor, 1, 16);
     move(x - ((x - left) * before) / zoom, y - ((y - top) * before) / zoom);
   };
-  const save = () => canvasOf((label) => (model.get("everything") ? label : 255)).toBlob((blob) => {
-    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: "mask.png" });
-    link.click();
-    URL.revokeObjectURL(link.href);
-  });
-  const canvasOf = (gray) => { // the mask as a gray picture, each object's number its value
+  const save = () => { // a gray picture, each object's number its value; 255 for a single one
     const labels = new Uint8Array(bytes("labels"));
     const picture = Object.assign(document.createElement("canvas"), { width, height });
-    fill(picture, (i) => { const value = labels[i] && gray(labels[i]); return [value, value, value, 255]; });
-    return picture;
+    const gray = (label) => (model.get("everything") ? label : label && 255);
+    fill(picture, (i) => [gray(labels[i]), gray(labels[i]), gray(labels[i]), 255]);
+    Object.assign(document.createElement("a"), { href: picture.toDataURL(), download: "mask.png" }).click();
   };
   const actions = {
     undo: () => send({ points: model.get("points").slice(0, -1) }),

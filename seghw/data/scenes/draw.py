@@ -62,10 +62,8 @@ def draw_scenes(
             picture = scene.picture()
             name = f"{i + 1:012d}.jpg"
             picture.save(temporary / "images" / name, quality=int(rng.integers(70, 96)))
-            images.append(
-                {"id": i + 1, "license": 1, "file_name": name}
-                | {"width": picture.width, "height": picture.height}
-            )
+            sides = {"width": picture.width, "height": picture.height}
+            images.append({"id": i + 1, "license": 1, "file_name": name} | sides)
             for instance in _annotations(scene):
                 annotations.append({"id": len(annotations) + 1, "image_id": i + 1} | instance)
         about = {
@@ -99,15 +97,9 @@ def _annotations(scene: Scene) -> list[dict[str, Any]]:
         segmentation = segmentation or _run_lengths(coverage > _HALF)
         encoded = coco_mask.frPyObjects(segmentation, *coverage.shape)
         encoded = encoded[0] if isinstance(encoded, list) else encoded
-        instances.append(
-            {
-                "category_id": kind.id,
-                "segmentation": segmentation,
-                "area": float(coco_mask.area(encoded)),
-                "bbox": coco_mask.toBbox(encoded).tolist(),
-                "iscrowd": int(crowd),
-            }
-        )
+        area, bbox = float(coco_mask.area(encoded)), coco_mask.toBbox(encoded).tolist()
+        about = {"category_id": kind.id, "segmentation": segmentation, "area": area, "bbox": bbox}
+        instances.append(about | {"iscrowd": int(crowd)})
     return instances
 
 

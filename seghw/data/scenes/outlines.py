@@ -7,7 +7,7 @@ on them, in coordinates of its own (about -1..1, x to the right, y down) until i
 import colorsys
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -27,6 +27,12 @@ class Group(NamedTuple):
 
 
 Thing = list[Group]
+T = TypeVar("T")
+
+
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """One of ``options`` at random."""
+    return options[int(rng.integers(len(options)))]
 
 
 def any_color(rng: np.random.Generator) -> Color:

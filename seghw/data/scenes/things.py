@@ -19,6 +19,7 @@ from seghw.data.scenes.outlines import (
     box,
     contrasting,
     ellipse,
+    pick,
     ribbon,
     rotation,
     shade,
@@ -63,7 +64,8 @@ def _sausage_or_olives(
     """Disks or rings that keep clear of each other and of the missing slice."""
     (start, sweep), color = span, contrasting(rng, cheese)
     size, rings = rng.uniform(0.1, 0.17), rng.uniform() < 0.3
-    details: list[Detail] = []
+    outer, middle = (color, cheese) if rings else (shade(color, 0.72), color)
+    inner = (0.45 if rings else 0.8) * size
     taken: list[np.ndarray] = []
     wanted = int(rng.integers(7, 15))
     for _ in range(60):
@@ -71,15 +73,12 @@ def _sausage_or_olives(
         at = radius * np.array([np.cos(angle), np.sin(angle)])
         to_cut = min(angle - start, start + sweep - angle, np.pi / 2)
         on_cut = sweep < 6.28 and radius * np.sin(to_cut) < size
-        if on_cut or any(np.hypot(*(at - other)) < 2.1 * size for other in taken):
-            continue
-        taken.append(at)
-        inner = (0.45 if rings else 0.8) * size
-        details.append((ellipse(*at, size, size, 24), color if rings else shade(color, 0.72)))
-        details.append((ellipse(*at, inner, inner, 20), cheese if rings else color))
+        if not on_cut and all(np.hypot(*(at - other)) >= 2.1 * size for other in taken):
+            taken.append(at)
         if len(taken) == wanted:
             break
-    return details
+    disks = ((size, 24, outer), (inner, 20, middle))
+    return [(ellipse(*at, r, r, points), fill) for at in taken for r, points, fill in disks]
 
 
 class Coat(NamedTuple):
@@ -109,8 +108,8 @@ def cat(rng: np.random.Generator, color: Color) -> Thing:
     """A cat that sits, lies or stands, with a plain, striped or patched coat."""
     mark = contrasting(rng, color) if rng.uniform() < 0.5 else shade(color, 0.62)
     pale = shade(color, rng.uniform(1.4, 1.7))
-    coat = Coat(color, mark, pale, ("plain", "stripes", "patches")[int(rng.integers(3))])
-    return (_sitting, _lying, _standing)[int(rng.integers(3))](rng, coat)
+    coat = Coat(color, mark, pale, pick(rng, ("plain", "stripes", "patches")))
+    return pick(rng, (_sitting, _lying, _standing))(rng, coat)
 
 
 def _sitting(rng: np.random.Generator, coat: Coat) -> Thing:
@@ -191,8 +190,7 @@ def _bus_side(rng: np.random.Generator, color: Color, glass: Color, trim: Color)
     count, frame = int(rng.integers(3, 6)), shade(glass, 0.65)
     details = [(box(-1.1, 0.22, 1.1, rng.uniform(0.3, 0.45)), trim)]
     for top, bottom in rows:
-        right = 0.9 if double and top < -0.5 else 0.55
-        edges = np.linspace(-0.93, right, count + 1)
+        edges = np.linspace(-0.93, 0.9 if double and top < -0.5 else 0.55, count + 1)
         for x0, x1 in zip(edges[:-1] + 0.03, edges[1:] - 0.03, strict=True):
             details.append((box(x0, top, x1, bottom, 0.05), frame))
             details.append((box(x0 + 0.02, top + 0.03, x1, bottom, 0.05), glass))
@@ -204,11 +202,9 @@ def _bus_side(rng: np.random.Generator, color: Color, glass: Color, trim: Color)
     details.append((box(-1.1, 0.45, -0.93, 0.55), (200, 60, 60)))
     body = Group([box(-1, -0.85 if double else -0.62, 1, 0.7, 0.14)], color, details)
     radius, hub = rng.uniform(0.18, 0.23), shade(trim, 1.2)
-    inner = 0.55 * radius
-    return [body] + [
-        Group([ellipse(x, 0.69, radius, radius)], TIRE, [(ellipse(x, 0.69, inner, inner, 24), hub)])
-        for x in (-0.55, 0.5)
-    ]
+    wheel, cap = (ellipse(0, 0.69, r, r, n) for r, n in ((radius, 40), (0.55 * radius, 24)))
+    shift = np.array([(-0.55, 0), (0.5, 0)])
+    return [body, *(Group([wheel + at], TIRE, [(cap + at, hub)]) for at in shift)]
 
 
 def _bus_front(rng: np.random.Generator, color: Color, glass: Color, trim: Color) -> Thing:
@@ -287,7 +283,7 @@ def blank(rng: np.random.Generator, color: Color) -> Thing:
         box(-1, -rng.uniform(0.5, 1), 1, 0.7, 0.2),
         smooth([(-1, 0.8), (-1, 0.8), (1, 0.8), (1, 0.8), (peak, -1), (peak, -1)]),
     )
-    return [Group([shapes[int(rng.integers(len(shapes)))]], color)]
+    return [Group([pick(rng, shapes)], color)]
 
 
 class Kind(NamedTuple):

@@ -1,4 +1,7 @@
-"""What the page can be asked without a kernel: curves, a threshold, clicks for the segmenter."""
+"""What the report's page can be asked without a kernel: curves, a threshold, clicks.
+
+An argument ``records`` is ``report.results.Records``.
+"""
 
 import base64
 from itertools import product
@@ -10,7 +13,6 @@ from seghw.config import DRAWN, RECIPES, REPORT_LOSSES
 from seghw.errors import BadInput
 from seghw.evaluate import outputs
 from seghw.notebook import loss_name
-from seghw.report.results import Records
 from seghw.runs import history
 from seghw.sam import segment_points
 from seghw.train import load_network
@@ -20,7 +22,7 @@ _POINTS = 150  # of a curve; more cannot be told apart at the width of the page
 _CLICKS = 16  # along each side of the picture
 
 
-def live_parts(records: Records) -> dict[str, Any]:
+def live_parts(records: Any) -> dict[str, Any]:
     """State of the page's live parts, as JSON can hold it; what lacks records is left out."""
     parts = {}
     for name, make in {"curves": _curves, "threshold": _threshold, "clicks": _clicks}.items():
@@ -31,7 +33,7 @@ def live_parts(records: Records) -> dict[str, Any]:
     return parts
 
 
-def _curves(records: Records) -> list[dict[str, Any]]:
+def _curves(records: Any) -> list[dict[str, Any]]:
     """Terms of the loss and the score of the best run of each loss, data set and recipe."""
     curves = []
     for case in product(DRAWN, RECIPES, REPORT_LOSSES):
@@ -52,7 +54,7 @@ def _curves(records: Records) -> list[dict[str, Any]]:
     return curves
 
 
-def _threshold(records: Records) -> dict[str, Any]:
+def _threshold(records: Any) -> dict[str, Any]:
     """The corrected network's output for one test image of the shapes."""
     evaluation, i = (
         records.evaluation("shapes", "corrected", "mse_dice"),
@@ -66,7 +68,7 @@ def _threshold(records: Records) -> dict[str, Any]:
     return {"canvas": _state(canvas), "image": i}
 
 
-def _clicks(records: Records) -> dict[str, Any]:
+def _clicks(records: Any) -> dict[str, Any]:
     """The segmenter's mask for a click on each point of a grid, one test image of the scenes."""
     data, i = records.test_set("coco"), records.image("coco", 70)
     image = data.images[i]
