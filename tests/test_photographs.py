@@ -1,6 +1,7 @@
 """What was measured on photographs: tables follow from records, the split from the files' bytes."""
 
-import importlib.util
+import importlib
+import sys
 from itertools import product
 
 import numpy as np
@@ -14,12 +15,23 @@ FOLDER = DATA / "photographs"
 
 
 @pytest.fixture(scope="module")
-def measure():
-    """The script, as a module."""
-    spec = importlib.util.spec_from_file_location("measure_photographs", FOLDER / "measure.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def scripts():
+    """Both scripts, as modules: ``measure`` imports ``scores``, which stands beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield importlib.import_module("measure"), importlib.import_module("scores")
+    for name in ("measure", "scores"):
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def measure(scripts):
+    return scripts[0]
+
+
+@pytest.fixture(scope="module")
+def scores(scripts):
+    return scripts[1]
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +44,11 @@ def runs():
     return pd.concat([load_runs(name) for name in ("photographs", "photographs128")])
 
 
-def test_the_scores_follow_from_the_records(measure):
-    fresh = measure.table_of(RUNS).reset_index()
-    kept = pd.read_csv(FOLDER / "scores.csv")
-    pd.testing.assert_frame_equal(fresh, kept, check_dtype=False, atol=6e-5, rtol=0)
+def test_the_tables_follow_from_the_records(scores):
+    for name, table in scores.tables(scores.read(RUNS)).items():
+        kept = pd.read_csv(FOLDER / name)
+        fresh = table.reset_index()[list(kept)]
+        pd.testing.assert_frame_equal(fresh, kept, check_dtype=False, atol=6e-5, rtol=0)
 
 
 def test_every_planned_run_has_a_record(measure, runs):
@@ -79,18 +92,28 @@ def test_the_best_constant_mask(measure):
         assert (mine & true).sum() / (mine | true).sum() == pytest.approx((overlap / union).max())
 
 
-def test_summary_of_a_hand_made_table(measure):
-    """Two seeds, three equal photographs of each class: nothing comes from the photographs."""
+def test_summary_of_a_hand_made_table(scores):
+    """Two seeds, thirty equal photographs of each class: nothing comes from the photographs."""
     right, half, none = (8, 0, 0, 2), (4, 0, 4, 2), (0, 0, 0, 10)
     counts = np.array([
-        [[score if c == k else none for k in range(3)] for c in range(3) for _ in range(30)]
-        for score in (right, half)
+        [[seen if c == k else none for k in range(3)] for c in range(3) for _ in range(30)]
+        for seen in (right, half)
     ])  # fmt: skip
-    got = measure.summarize(counts)
+    got = scores.summarize(scores.score(counts))
     assert got.index.tolist() == ["pizza", "cat", "bus", "mean", "cat and bus", "object"]
     assert got.iou.tolist() == pytest.approx([0.75] * 6)
     # t(0.975, 1) = 12.706, the standard error of 1 and 0.5 is 0.25
     assert (got.high - got.iou).tolist() == pytest.approx([12.706 * 0.25] * 6, rel=1e-3)
-    one = measure.summarize(counts[:1])
-    assert one.low.tolist() == pytest.approx([1.0] * 6, abs=1e-6)
-    assert one.seeds.tolist() == [1] * 6
+    less = scores.summarize(scores.score(counts), scores.score(counts[1:]))
+    assert less.iou.tolist() == pytest.approx([0.25] * 6)  # 0.5 and 0 more than one half
+
+
+def test_the_interval_over_photographs(scores):
+    """Half of 198 objects are hit, half missed: IoU 1 or 0, standard error 0.5 / sqrt(198)."""
+    hit, missed = (9, 0, 0, 0), (0, 0, 9, 0)
+    shown = [[(hit, missed)[i % 2] if c == i % 3 else (0, 0, 0, 9) for c in range(3)]
+             for i in range(198)]  # fmt: skip
+    got = scores.summarize(scores.score(np.array([shown]))).loc["object"]
+    assert got.iou == pytest.approx(0.5)
+    assert got.high - got.iou == pytest.approx(1.96 * 0.5 / 198**0.5, rel=0.05)
+    assert got.iou - got.low == pytest.approx(got.high - got.iou)

@@ -1,4 +1,4 @@
-"""What happens on photographs: trains, scores, and writes the tables beside this file.
+"""What happens on photographs: trains, scores, and has ``scores.py`` write the tables.
 
     python data/photographs/measure.py PHOTOGRAPHS
 
@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from scores import HERE, write_tables
 from tqdm.auto import tqdm
 
 from seghw import metrics
@@ -26,12 +26,9 @@ from seghw.data import SegmentationSet, coco
 from seghw.data.annotations import read_annotations
 from seghw.evaluate import predict
 from seghw.io import atomic_write, write_csv
-from seghw.report.stats import interval
-from seghw.runs import load_counts, load_runs
 from seghw.sam import box_masks, first_click, load_sam, next_click, segment_boxes, segment_points
 from seghw.train import load_network, train
 
-HERE = Path(__file__).resolve().parent
 CLASSES = [spec.name for spec in COCO3]
 #: Where each part ends: a photograph's place, 0..1, is its SHA-256 read as a fraction.
 PARTS = {"train": 0.6, "validation": 0.7, "test": 1.0}
@@ -84,8 +81,8 @@ def plan() -> Iterator[tuple[TrainConfig, float]]:
         yield after, 1.0
         for share in (0.25, 0.5):  # as many iterations as on all of them
             yield replace(after, epochs=round(after.planned_epochs / share)), share
-        if drawn.seed < 3:  # changed at random, photographs take longer to learn
-            yield replace(after, augment=True, epochs=3 * after.planned_epochs), 1.0
+        # Changed at random, photographs take longer to learn.
+        yield replace(after, augment=True, epochs=3 * after.planned_epochs), 1.0
         if drawn.seed == 0:
             yield replace(after, profile="photographs128"), 1.0
 
@@ -122,46 +119,6 @@ def baselines(training: SegmentationSet, test: SegmentationSet) -> dict[str, np.
     return masks
 
 
-def summarize(counts: np.ndarray) -> pd.DataFrame:
-    """Each score's mean over S seeds and its 95 % interval, from counts int64 (S, N, C, 4).
-
-    The interval joins the errors over seeds and, by the bootstrap, over photographs. Scores are the
-    classes' IoU on all test photographs, their mean, that without the few pizzas, and the mean over
-    the photographs of their one object's IoU, to which what is predicted of other classes is free.
-    """
-    seeds, images = counts.shape[:2]
-    classes = (counts[0, ..., 0] + counts[0, ..., 2]).argmax(-1)
-    objects = metrics.iou(counts)[:, range(images), classes]
-
-    def scores(table: np.ndarray, objects: np.ndarray) -> np.ndarray:
-        iou = metrics.iou(table)
-        means = [np.nanmean(each, -1) for each in (iou, iou[..., 1:])]
-        return np.stack([*np.moveaxis(iou, -1, 0), *means, objects], -1)
-
-    values = scores(counts.sum(1), objects.mean(1))
-    draws = metrics.resample(*counts, *objects[..., None, None])
-    drawn = scores(np.stack(draws[:seeds]), np.stack(draws[seeds:])[..., 0, 0] / images)
-    values = np.repeat(values, 2, 0) if seeds == 1 else values  # the photographs' error alone
-    rows = map(interval, values.T, np.nanstd(drawn.mean(0), 0))
-    index = pd.Index([*CLASSES, "mean", "cat and bus", "object"], name="score")
-    table = pd.DataFrame(rows, index).rename(columns={"mean": "iou"}).assign(seeds=seeds)
-    return table[["seeds", "iou", "low", "high"]]
-
-
-def table_of(runs: Path) -> pd.DataFrame:
-    """All scores, from the records alone: ``summarize``'s for each method."""
-    with np.load(runs / "photographs" / "untrained.npz") as file:
-        counts = {(name, 0, 64): file[name].astype(np.int64) for name in file}
-    trained = pd.concat([load_runs(name, runs) for name in ("photographs", "photographs128")])
-    how = ["recipe", trained.start.notna(), "augment", "profile", "images"]
-    for (recipe, after, augment, profile, images), group in trained.groupby(how):
-        method = f"{recipe}, {'drawings, then ' * after}photographs{', augmented' * augment}"
-        tables = [load_counts(run)["pixels"] for run in group.itertuples()]
-        counts[method, images, PROFILES[profile].scene_size] = np.stack(tables)
-    counts = {what: summarize(each) for what, each in counts.items()}
-    return pd.concat(counts, names=["method", "photographs", "side"])
-
-
 def score_untrained(photographs: Path, runs: Path) -> None:
     """Write ``untrained.npz``, counts int32 (seeds, N, C, 4) by method, and ``photographs.csv``."""
     training, _, test = split(photographs, 64)
@@ -192,8 +149,7 @@ def main() -> None:
         train(config, data, runs=args.runs, progress=False)
     if not (args.runs / "photographs" / "untrained.npz").is_file():
         score_untrained(args.photographs, args.runs)
-    with atomic_write(HERE / "scores.csv") as path:
-        table_of(args.runs).to_csv(path, float_format="%.4f", lineterminator="\n")
+    write_tables(args.runs)
 
 
 if __name__ == "__main__":

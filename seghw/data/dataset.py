@@ -86,22 +86,18 @@ class SegmentationSet:
         try:
             about = json.loads((folder / "set.json").read_bytes())
             images, masks = (np.load(folder / name, mmap_mode="r") for name in _ARRAYS)
-            corners = np.array([*chain(*about["boxes"])]).reshape(-1, 5)
-            limits = masks.shape[1], *images.shape[:1:-1], *images.shape[:1:-1]
-            if (
-                (corners < 0).any()
-                or (corners >= limits).any()
-                or (corners[:, 1:3] > corners[:, 3:]).any()
-            ):
-                raise ValueError("a box is not inside its image")
             boxes = [[tuple(map(index, box)) for box in boxes] for boxes in about["boxes"]]
-            classes = (
-                ClassSpec(**c | {key: tuple(c[key]) for key in ("band", "color")})
+            limits = masks.shape[1], *images.shape[:1:-1]
+            for c, x0, y0, x1, y1 in chain(*boxes):
+                if not (
+                    0 <= c < limits[0] and 0 <= x0 <= x1 < limits[1] and 0 <= y0 <= y1 < limits[2]
+                ):
+                    raise ValueError("a box is not inside its image")
+            classes = tuple(
+                ClassSpec(c["name"], c["value"], tuple(c["band"]), tuple(c["color"]))
                 for c in about["classes"]
             )
-            return cls(
-                images, masks, boxes, tuple(classes), about["name"], tuple(about.get("names", ()))
-            )
+            return cls(images, masks, boxes, classes, about["name"], tuple(about.get("names", ())))
         except Exception as error:  # numpy parses an array's header as Python, errors and all
             raise BadInput(
                 f"{folder} holds no intact set ({reason(error)}); make it again"

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm.auto import tqdm
 
+from seghw.data.coco import list_left_out
 from seghw.errors import BadInput
 
 BASE_URL = "http://images.cocodataset.org"
@@ -101,8 +102,7 @@ def fetch_images(
     finally:
         pool.shutdown(cancel_futures=True)
     if left_out:
-        named = ", ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:5])
-        warnings.warn(f"{len(left_out)} of {len(sizes)} images left out: {named}", stacklevel=2)
+        warnings.warn(list_left_out(left_out, len(sizes)), stacklevel=2)
     return left_out
 
 

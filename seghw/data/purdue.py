@@ -53,11 +53,9 @@ def read_archive(path: str | Path) -> SegmentationSet:
             raise ValueError("it is not a file")
         with gzip.open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bytes that are no pickle
-            unpacked = 0
-            while part := file.read(1 << 20):  # to the end: that also compares the checksum
-                unpacked += len(part)
-                if unpacked > MAX_ARCHIVE_BYTES:
-                    raise ValueError(f"it unpacks to more than {MAX_ARCHIVE_BYTES:,} bytes")
+            file.seek(MAX_ARCHIVE_BYTES)  # or to the end: that also compares the checksum
+            if file.read(1):
+                raise ValueError(f"it unpacks to more than {MAX_ARCHIVE_BYTES:,} bytes")
             file.seek(0)
             loaded = _Unpickler(file, encoding="latin1").load()
             if file.read(1):
@@ -103,13 +101,12 @@ def _as_set(loaded: Any, name: str) -> SegmentationSet:
     images, masks, boxes = [], [], []
     for row, item in enumerate(items):
         try:
-            red, green, blue, mask, box_map = item
+            *channels, mask, box_map = item
             mask = _made(mask)
             size = masks[0].shape[2] if masks else mask.shape[2]
             if len(items) * 8 * size**2 > MAX_ARCHIVE_BYTES:  # two bytes refer to an item again
                 raise ValueError(f"it refers to its images {len(items)} times")
-            channels = np.concatenate([_channel(values) for values in (red, green, blue)])
-            images.append(channels.reshape(3, size, size))
+            images.append(np.concatenate(list(map(_channel, channels))).reshape(3, size, size))
             masks.append(mask == _VALUES)
             if mask.shape != (5, size, size) or masks[-1].sum() != np.count_nonzero(mask):
                 raise ValueError(f"its mask {mask.shape} is of another shape or holds other values")
@@ -130,8 +127,7 @@ def _channel(values: Any) -> np.ndarray:
 
 def _boxes(box_map: dict, size: int) -> list[Box]:
     """Boxes sorted by class; DLStudio documents the values as keys but uses the indices."""
-    indices = {int(value): i for i, value in enumerate(_VALUES.flat)}
-    boxes = []
+    indices, boxes = {spec.value: i for i, spec in enumerate(SHAPES5)}, []
     for key in sorted(box_map, key=index):
         c = indices.get(index(key), index(key))
         for x0, y0, x1, y1 in (map(index, corners) for corners in box_map[key]):

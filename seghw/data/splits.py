@@ -8,13 +8,13 @@ import hashlib
 import math
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
 from filelock import FileLock
 
-from seghw.config import CACHE, COCO3, DATA, DATASETS, PROFILES, SPLITS, TrainConfig, classes_of
+from seghw.config import CACHE, COCO3, DATA, PROFILES, SPLITS, TrainConfig, classes_of
 from seghw.data import coco, purdue, shapes
 from seghw.data.dataset import SegmentationSet
 from seghw.data.scenes import draw_scenes
@@ -80,33 +80,47 @@ def open_split(config: TrainConfig, split: str) -> SegmentationSet:
     """
     if split not in SPLITS:
         raise BadInput(f"split must be one of {SPLITS}, got {split!r}")
-    profile = PROFILES[config.profile]
-    count, seed = getattr(profile, f"{split}_count"), SPLITS.index(split)
-    if config.dataset == "shapes5":
-        return shapes.generate(count, seed)
-    if config.dataset == "scenes3":
-        name = f"scenes3-seed{seed}-{count}-{profile.scene_size}"
-        data = cached_scenes(name, math.ceil(1.8 * count), seed, profile.scene_size)
-        return data.subset(slice(0, count))
-    if config.dataset == "purdue5":
-        return _purdue(split, count)
-    if config.dataset not in DATASETS:
-        raise BadInput(f"{config.dataset} is a set of your own; give its folder with --data")
-    return split_real(_coco(profile.scene_size), split, count)
+    profile, seed = PROFILES[config.profile], SPLITS.index(split)
+    count, size = getattr(profile, f"{split}_count"), profile.scene_size
+    match config.dataset:
+        case "shapes5":
+            return shapes.generate(count, seed)
+        case "scenes3":
+            name = f"scenes3-seed{seed}-{count}-{size}"
+            return cached_scenes(name, math.ceil(1.8 * count), seed, size).subset(slice(count))
+        case "purdue5":
+            data = _purdue("test" if split == "test" else "train")
+            if split == "test":
+                return data.subset(slice(count))
+            return split_real(data, split, count, (0.95,))
+        case "coco3":
+            return split_real(_coco(size), split, count)
+    raise BadInput(f"{config.dataset} is a set of your own; give its folder with --data")
 
 
-def split_real(data: SegmentationSet, split: str, count: int | None = None) -> SegmentationSet:
-    """Seven tenths of a set for training, the rest in halves for validation and test.
+def split_real(
+    data: SegmentationSet,
+    split: str,
+    count: int | None = None,
+    parts: Sequence[float] = (0.7, 0.15),
+) -> SegmentationSet:
+    """A random part of a set, always the same; only its images are read.
 
     Args:
         data: at least six images.
         split: one of ``config.SPLITS``.
         count: keep the first so many images of the split at most; None keeps all.
+        parts: shares of the set that the first splits take; the last one takes the rest.
 
     Raises:
         BadInput: the split would be empty.
     """
-    return _part(data, split, (0.7, 0.15), count)
+    order = np.random.default_rng(0).permutation(len(data))
+    ends = np.round(np.cumsum(parts) * len(data)).astype(int)
+    indices = np.sort(np.split(order, ends)[SPLITS.index(split)])[:count]
+    if not len(indices):
+        raise BadInput(f"{data.name!r}: {len(data)} images are too few for a {split} set as well")
+    return data.subset(indices)
 
 
 def split_by_name(data: SegmentationSet, split: str) -> SegmentationSet:
@@ -142,55 +156,41 @@ def cached_scenes(
         instances: the rule of ``coco.select``.
     """
 
+    folder = CACHE / f"scenes-seed{seed}-{drawn}"
+
     def make() -> SegmentationSet:
-        folder = CACHE / f"scenes-seed{seed}-{drawn}"
         annotations = folder / "annotations" / "instances_scenes.json"
         if not annotations.is_file():
-            annotations = draw_scenes(folder, drawn, seed)
+            draw_scenes(folder, drawn, seed)
         about = f"drawn scenes, seed {seed}"
         return coco.build(annotations, folder, size=size, instances=instances, name=about)
 
     return _cached(name, make)
 
 
-def _part(
-    data: SegmentationSet, split: str, fractions: tuple[float, ...], count: int | None
-) -> SegmentationSet:
-    """At most ``count`` images of a random part, always the same, and only these are read."""
-    order = np.random.default_rng(0).permutation(len(data))
-    parts = np.split(order, np.round(np.cumsum(fractions) * len(data)).astype(int))
-    indices = np.sort(parts[SPLITS.index(split)])[:count]
-    if not len(indices):
-        raise BadInput(f"{data.name!r}: {len(data)} images are too few for a {split} set as well")
-    return data.subset(indices)
-
-
 def _missing_archives() -> str:
     return " and ".join(path.name for path in ARCHIVES.values() if not path.is_file())
 
 
-def _purdue(split: str, count: int) -> SegmentationSet:
-    archive = ARCHIVES["test" if split == "test" else "train"]
+def _purdue(part: str) -> SegmentationSet:
+    archive = ARCHIVES[part]
     if not archive.is_file():
         raise BadInput(f"{archive} is missing; put the course's archive there")
     with archive.open("rb") as file:
         # By content, so that another archive under the same name is not mistaken for this one.
         sha = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    data = _cached(f"purdue5-{archive.stem}-{sha}", lambda: purdue.read_archive(archive))
-    if split == "test":
-        return data.subset(slice(0, count))
-    return _part(data, split, (0.95,), count)
+    return _cached(f"purdue5-{archive.stem}-{sha}", lambda: purdue.read_archive(archive))
 
 
 def _coco(size: int) -> SegmentationSet:
     if not COCO_SET.is_dir():
         raise BadInput(f"{COCO_SET} is missing; make it with `python -m seghw data coco`")
     data = SegmentationSet.load(COCO_SET)
-    names = [spec.name for spec in data.classes]
-    if names != [spec.name for spec in COCO3]:
+    names, wanted = (", ".join(c.name for c in classes) for classes in (data.classes, COCO3))
+    if names != wanted:
         raise BadInput(
-            f"{COCO_SET} holds the classes {', '.join(names)}, not pizza, cat, bus; build sets "
-            "of other classes elsewhere, with --out"
+            f"{COCO_SET} holds the classes {names}, not {wanted}; build sets of other classes "
+            "elsewhere, with --out"
         )
     height, width = data.images.shape[2:]
     if (height, width) != (size, size):

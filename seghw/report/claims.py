@@ -134,7 +134,7 @@ def _remark(claim: Claim, full: Group) -> str:
 
 def _row(claim: Claim, group: Group, effect: Effect) -> dict[str, Any]:
     values = scaled(effect.unit, effect.values)
-    values = values[~np.isnan(values)]  # a seed to which the score does not apply says nothing
+    values = values[np.isfinite(values)]  # a seed to which the score does not apply says nothing
     if effect.exact:
         between = stats.Interval(values[-1], values.min(), values.max(), 0.0, math.inf)
     else:
