@@ -139,7 +139,8 @@ def test_without_any_runs_there_is_no_report(tmp_path):
     assert not (tmp_path / "report").exists()
 
 
-def test_the_page_is_alive_in_a_browser_and_says_nothing_to_its_console(built):
+@pytest.fixture(scope="module")
+def browser():
     chromium = os.environ.get("SEGHW_CHROMIUM") or shutil.which("chromium")
     if not chromium:
         pytest.skip("no Chromium here; SEGHW_CHROMIUM names one")
@@ -147,18 +148,23 @@ def test_the_page_is_alive_in_a_browser_and_says_nothing_to_its_console(built):
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab, said = browser.new_page(viewport={"width": 390, "height": 800}), []
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.goto((built / "report.html").as_uri())
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 390, "no sideways scrolling"
-        output = tab.locator("#live-threshold > output")
-        assert "threshold 0.50" in output.inner_text()
-        tab.locator("#live-threshold input").fill("1.2")  # nothing is as sure as that
-        assert "threshold 1.20" in output.inner_text()
-        assert tab.locator("#live-clicks").count() == 0, "its runs are missing, so it is left out"
-        check_table(tab)
+        yield browser
         browser.close()
+
+
+def test_the_page_is_alive_in_a_browser_and_says_nothing_to_its_console(built, browser):
+    tab, said = browser.new_page(viewport={"width": 390, "height": 800}), []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto((built / "report.html").as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390, "no sideways scrolling"
+    output = tab.locator("#live-threshold > output")
+    assert "threshold 0.50" in output.inner_text()
+    tab.locator("#live-threshold input").fill("1.2")  # nothing is as sure as that
+    assert "threshold 1.20" in output.inner_text()
+    assert tab.locator("#live-clicks").count() == 0, "its runs are missing, so it is left out"
+    check_table(tab)
+    tab.close()
     assert said == []
 
 
