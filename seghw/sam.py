@@ -139,6 +139,8 @@ def segment_boxes(segmenter: Segmenter, image: np.ndarray, boxes: np.ndarray) ->
     _check(image, boxes.reshape(-1, 2))
     if (turned := (boxes[:, :2] > boxes[:, 2:]).any(1)).any():
         raise BadInput(f"a box needs x0 <= x1 and y0 <= y1, got {boxes[turned][0].tolist()}")
+    if boxes.size and boxes.max() <= 1 and (boxes % 1).any():
+        raise BadInput(f"boxes must be in pixels, got {boxes[0].tolist()}; multiply by the sides")
     return _best_masks(segmenter, image, multimask=False, input_boxes=boxes)
 
 
