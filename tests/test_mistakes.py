@@ -68,6 +68,7 @@ def test_a_mistake_is_answered_with_what_was_given_and_what_is_wanted(mistake):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("seeded")
 def test_what_is_right_is_not_refused():
     assert NET(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16)
     assert ASPP(4)(torch.zeros(1, 4, 5, 5)).shape == (1, 4, 5, 5)
