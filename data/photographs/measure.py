@@ -23,7 +23,6 @@ from tqdm.auto import tqdm
 from seghw import metrics
 from seghw.config import COCO3, PROFILES, RUNS, TrainConfig
 from seghw.data import SegmentationSet, coco
-from seghw.data.annotations import read_annotations
 from seghw.evaluate import predict
 from seghw.io import atomic_write, write_csv
 from seghw.sam import box_masks, first_click, load_sam, next_click, segment_boxes, segment_points
@@ -49,7 +48,7 @@ def read_photographs(folder: Path, size: int) -> SegmentationSet:
     """All usable photographs at ``size`` x ``size``, named and ordered by their files' SHA-256."""
     parts, names = [], []
     for file in sorted(folder.glob("*/annotations/instances.json")):
-        annotations, images = read_annotations(file), file.parents[1] / "images"
+        annotations, images = coco.read_annotations(file), file.parents[1] / "images"
         present = {entry["name"] for entry in annotations["categories"]}
         for c in (c for c, name in enumerate(CLASSES) if name not in present):
             annotations["categories"].append({"id": -1 - c, "name": CLASSES[c]})  # as VOC's pizza

@@ -19,8 +19,8 @@ from seghw.runs import load_counts, load_runs
 HERE = Path(__file__).resolve().parent
 #: ``mean`` is of the three classes; of pizzas there are three test photographs only. ``object`` is
 #: the mean over the photographs of their one object's IoU: what is predicted of other classes is
-#: free there.
-SCORES = ("pizza", "cat", "bus", "mean", "cat and bus", "object")
+#: free there. ``class`` is the share of photographs in which their class has most predicted pixels.
+SCORES = ("pizza", "cat", "bus", "mean", "cat and bus", "object", "class")
 Method = tuple[str, int, int]  # its name, photographs it was trained on, side of the images
 AFTER = "corrected, drawings, then photographs"
 #: What is compared on the same seeds and photographs: the first minus the second.
@@ -40,24 +40,26 @@ COMPARED: tuple[tuple[Method, Method], ...] = (
 class Scores(NamedTuple):
     """All ``SCORES`` of a method."""
 
-    values: np.ndarray  # float64 (seeds, 6)
-    drawn: np.ndarray  # float64 (1000, 6): mean over the seeds, photographs drawn with replacement
+    values: np.ndarray  # float64 (seeds, 7)
+    drawn: np.ndarray  # float64 (1000, 7): mean over the seeds, photographs drawn with replacement
 
 
 def score(counts: np.ndarray) -> Scores:
     """Scores from counts int64 (seeds, photographs, 3, 4); the draws are the same every time."""
     seeds, images = counts.shape[:2]
-    classes = (counts[0, ..., 0] + counts[0, ..., 2]).argmax(-1)
-    objects = metrics.iou(counts)[:, range(images), classes]
+    true, predicted = counts[0, ..., 0] + counts[0, ..., 2], counts[..., 0] + counts[..., 1]
+    classes = true.argmax(-1)
+    right = (predicted.argmax(-1) == classes) & predicted.any(-1)
+    own = np.stack([metrics.iou(counts)[:, range(images), classes], right], -1)
 
-    def join(table: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    def join(table: np.ndarray, own: np.ndarray) -> np.ndarray:
         iou = metrics.iou(table)
-        means = [np.nanmean(each, -1) for each in (iou, iou[..., 1:])]
-        return np.stack([*np.moveaxis(iou, -1, 0), *means, objects], -1)
+        means = [np.nanmean(each, -1, keepdims=True) for each in (iou, iou[..., 1:])]
+        return np.concatenate([iou, *means, own], -1)
 
-    draws = metrics.resample(*counts, *objects[..., None, None])
-    drawn = join(np.stack(draws[:seeds]), np.stack(draws[seeds:])[..., 0, 0] / images)
-    return Scores(join(counts.sum(1), objects.mean(1)), drawn.mean(0))
+    draws = metrics.resample(*counts, *own[:, :, None])
+    drawn = join(np.stack(draws[:seeds]), np.stack(draws[seeds:])[:, :, 0] / images)
+    return Scores(join(counts.sum(1), own.mean(1)), drawn.mean(0))
 
 
 def summarize(scores: Scores, minus: Scores | None = None) -> pd.DataFrame:
