@@ -199,8 +199,17 @@ _OURS_BESIDE_SAM = (
 )
 
 
+#: What is said of a picture by what stands beside the image.
+TEXTS = {
+    ("sam", "ours"): _COMPARISON,
+    ("sam",): _SAM_ON_SHAPES,
+    ("ours",): _OURS_ON_SHAPES,
+    ("ours", "sam"): _OURS_BESIDE_SAM,
+}
+
+
 def objects(
-    records: Records, recipe: str, family: str, ks: Sequence[int], sides: Sequence[str], text: str
+    records: Records, recipe: str, family: str, ks: Sequence[int], sides: Sequence[str]
 ) -> Drawn:
     """Images with their true boxes, and what ``sides``, "sam" or "ours", make of every object.
 
@@ -226,7 +235,7 @@ def objects(
     entries = zip(names, [*nb.object_colors(most), OF_NO_OBJECT], strict=False)
     nb.legend(figure, [SimpleNamespace(name=name, color=color) for name, color in entries])
     words = {"n": ks[0] + 1, "i": images[0], "set": set_name(run), "run": describe_run(run)}
-    return figure, text.format(records=records, data=data, **words)
+    return figure, TEXTS[tuple(sides)].format(records=records, data=data, **words)
 
 
 def _draw_boxes(ax: Axes, boxes: Sequence[Sequence[int]], colors: Sequence[nb.Color]) -> None:
@@ -277,11 +286,11 @@ def _registry() -> dict[int, Callable[..., Drawn]]:
         figures[n] = partial(result, family=family, loss=loss, k=k)
     pair, shapes = ("sam", "ours"), partial(objects, family="shapes")
     for k in range(5):
-        figures[35 + k] = partial(objects, family="coco", ks=(k,), sides=pair, text=_COMPARISON)
+        figures[35 + k] = partial(objects, family="coco", ks=(k,), sides=pair)
     for k in range(4):
-        figures[40 + k] = partial(shapes, ks=(k,), sides=("sam",), text=_SAM_ON_SHAPES)
-    figures[44] = partial(shapes, ks=range(4), sides=("ours",), text=_OURS_ON_SHAPES)
-    figures[45] = partial(shapes, ks=(4,), sides=pair[::-1], text=_OURS_BESIDE_SAM)
+        figures[40 + k] = partial(shapes, ks=(k,), sides=("sam",))
+    figures[44] = partial(shapes, ks=range(4), sides=("ours",))
+    figures[45] = partial(shapes, ks=(4,), sides=pair[::-1])
     return figures
 
 
