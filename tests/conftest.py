@@ -62,7 +62,8 @@ def _surroundings() -> dict[str, Any]:
         "environment": {k: v for k, v in os.environ.items() if not k.startswith(_NOT_OURS)},
         "current folder": Path.cwd(),
         "files there": {*os.listdir(".")} - {".hypothesis", ".pytest_cache"},  # noqa: PTH208
-        "threads": {*threading.enumerate()},
+        # pyzmq, which talks to kernels, starts one such thread and keeps it.
+        "threads": {t for t in threading.enumerate() if "GarbageCollector" not in repr(t)},
         "child processes": _children(),
         "Dask clients": _dask_clients(),
         "torch's threads": torch.get_num_threads(),

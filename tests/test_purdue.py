@@ -225,6 +225,7 @@ def test_what_the_format_cannot_hold_is_not_written(drawn, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file.*performance_numbers:ResourceWarning")
+@pytest.mark.usefixtures("seeded")
 def test_dlstudio_loads_and_trains_on_what_the_command_wrote(dlstudio, tmp_path, monkeypatch):
     """DLStudio's own code, which writes into the working folder."""
     import torch

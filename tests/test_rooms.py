@@ -18,7 +18,7 @@ ROOT = PACKAGE.parent
 #: Folders whose modules only the command line and the chapters use.
 WORKSHOP = ("report", "assignment", "widgets")
 #: Rooms with public functions whose parameters are the subject's own knobs.
-MANY_PARAMETERS = ("data", "network", "train")
+MANY_PARAMETERS = ("data", "network", "sam", "train")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = [ROOT / "data" / "sam-tiny" / "train.py"]
 
@@ -62,7 +62,7 @@ def test_imports(path):
 
 
 #: The aim is 500 for every module.
-STILL_TOO_LONG = {"beyond.py": 532, "questions.py": 570}
+STILL_TOO_LONG = {"beyond.py": 520, "questions.py": 570}
 
 
 def test_no_circle():

@@ -186,19 +186,12 @@ def class_curves(records: Records) -> Drawn:
 # -- coefficients and sizes -------------------------------------------------------------------
 
 
-def coefficient_seeds(records: Records, recipes: Sequence[str], balanced: bool, text: str) -> Drawn:
-    """Every seed of every coefficient at its best learning rate, a row a recipe.
-
-    Args:
-        records: of the runs.
-        recipes: keys of ``config.RECIPES``.
-        balanced: also show the coefficient that balances the gradients, in bold.
-        text: caption, to which it is added which coefficient comes first.
-    """
-    figure, axes = nb.new_figure(8, 2.8 * len(recipes) + 0.6, len(recipes), 2)
+def balanced_coefficients(records: Records) -> Drawn:
+    """Every seed of every coefficient at its best learning rate, a row a recipe."""
+    figure, axes = nb.new_figure(8, 6.2, 2, 2)
     firsts = []
-    for ax, (recipe, family) in zip(axes.flat, product(recipes, DRAWN), strict=True):
-        extra = (BALANCED[recipe][family],) * balanced
+    for ax, (recipe, family) in zip(axes.flat, product(RECIPES, DRAWN), strict=True):
+        extra = (BALANCED[recipe][family],)
         runs, dataset = records.runs, records.grid(family, recipe, "mse_dice").dataset.iloc[0]
         runs = runs[(runs.part == "") & (runs.dataset == dataset) & (runs.recipe == recipe)]
         chosen = runs.coefficient.isin((*COEFFICIENTS[family], *extra)) & (runs.loss == "mse_dice")
@@ -211,7 +204,9 @@ def coefficient_seeds(records: Records, recipes: Sequence[str], balanced: bool, 
     nb.legend(figure)
     return (
         figure,
-        f"{text} All vertical axes span the same. How often each is first: {'; '.join(firsts)}.",
+        "Every coefficient at its best learning rate, seed by seed; beside the report's, in bold, "
+        "the one at which the gradients of both terms have the same norm at the output. All "
+        f"vertical axes span the same. How often each is first: {'; '.join(firsts)}.",
     )
 
 
@@ -503,20 +498,7 @@ BEYOND: dict[str, Callable[..., Drawn]] = {
     "dotted_beside_dense": dotted_beside_dense,
     "dice_floors": dice_floors,
     "class_curves": class_curves,
-    "seed_spread": partial(
-        coefficient_seeds,
-        recipes=("report",),
-        balanced=False,
-        text="The same settings with other random seeds. The report trained each setting once, and "
-        "which coefficient comes first depends on the seed. Each at its best learning rate.",
-    ),
-    "balanced_coefficients": partial(
-        coefficient_seeds,
-        recipes=tuple(RECIPES),
-        balanced=True,
-        text="Every coefficient at its best learning rate, seed by seed; beside the report's, in "
-        "bold, the one at which the gradients of both terms have the same norm at the output.",
-    ),
+    "balanced_coefficients": balanced_coefficients,
     "full_size": full_size,
     "speed_run": speed_run,
     "gallery_shapes": partial(
