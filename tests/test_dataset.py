@@ -55,15 +55,20 @@ def test_a_missing_or_cut_part_is_named(tmp_path, lost):
         SegmentationSet.load(tmp_path / "set")
 
 
-@pytest.mark.parametrize(
-    "box", [[3, 0, 0, 1, 1], [-1, 0, 0, 1, 1], [0, 0, 0, 8, 1], [0, 0, 0, 1, 8], [0, 2, 0, 1, 1]]
-)
-def test_a_stored_box_outside_is_refused(tmp_path, box):
+def test_a_stored_box_outside_is_refused(tmp_path):
     make(1).save(tmp_path / "set")
     path = tmp_path / "set" / "set.json"
-    path.write_text(path.read_text().replace("[2, 3, 2, 5, 3]", str(box)))
-    with pytest.raises(BadInput, match="a box is not inside its image"):
-        SegmentationSet.load(tmp_path / "set")
+    whole = path.read_text()
+    for box in (
+        "3, 0, 0, 1, 1",
+        "-1, 0, 0, 1, 1",
+        "0, 0, 0, 8, 1",
+        "0, 0, 0, 1, 8",
+        "0, 2, 0, 1, 1",
+    ):
+        path.write_text(whole.replace("2, 3, 2, 5, 3", box))
+        with pytest.raises(BadInput, match="a box is not inside its image"):
+            SegmentationSet.load(tmp_path / "set")
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)
@@ -85,19 +90,17 @@ def test_a_damaged_part_is_refused_or_harmless(tmp_path_factory, part, place, pi
             assert 0 <= y0 <= y1 < data.images.shape[2]
 
 
-@pytest.mark.parametrize(
-    ("images", "masks", "message"),
-    [
-        (np.zeros((2, 3, 8, 8)), np.zeros((2, 3, 8, 8), bool), "float64"),
-        (np.zeros((2, 1, 8, 8), np.uint8), np.zeros((2, 3, 8, 8), bool), "1, 8, 8"),
-        (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 3, 8, 8)), "masks must be bool"),
-        (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 5, 8, 8), bool), r"\(2, 5, 8, 8\)"),
-        (np.zeros((1, 3, 8, 8), np.uint8), np.zeros((1, 3, 8, 8), bool), "1 images .*got 2"),
-    ],
-)
-def test_wrong_arrays_are_quoted(images, masks, message):
-    with pytest.raises(BadInput, match=message):
-        SegmentationSet(images, masks, [[], []], COCO3)
+def test_wrong_arrays_are_quoted():
+    images, masks = np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 3, 8, 8), bool)
+    for given_images, given_masks, message in (
+        (images / 1.0, masks, "float64"),
+        (images[:, :1], masks, "1, 8, 8"),
+        (images, masks / 1.0, "masks must be bool"),
+        (images, masks[:, [0, 0, 0, 0, 0]], r"\(2, 5, 8, 8\)"),
+        (images[:1], masks[:1], "1 images .*got 2"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            SegmentationSet(given_images, given_masks, [[], []], COCO3)
 
 
 @given(count=st.integers(0, 50), size=st.integers(1, 9), seed=st.none() | st.integers(0, 9))

@@ -74,11 +74,10 @@ def test_any_pixels_and_masks_survive_in_the_official_format(tmp_path_factory, s
     items, label_map = pickle.loads(gzip.decompress(content))
     assert label_map == LABEL_MAP
     for item, expected in zip(items, official_items(data), strict=True):
-        assert item[:3] == expected[:3]
+        assert (item[:3], item[4]) == (expected[:3], expected[4])
         assert {type(value) for channel in item[:3] for value in channel} == {int}
         assert item[3].dtype == np.uint8
         assert np.array_equal(item[3], expected[3])
-        assert item[4] == expected[4]
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -158,9 +157,10 @@ WRONG_PARTS = (
 )
 
 
-@pytest.mark.parametrize("case", range(len(WRONG_PARTS)))
-def test_a_wrong_part_is_named_and_nothing_is_called(drawn, tmp_path, capsys, case):
-    part, value, complaint = WRONG_PARTS[case]
+@pytest.mark.parametrize(("part", "value", "complaint"), WRONG_PARTS)
+def test_a_wrong_part_is_named_and_nothing_is_called(
+    drawn, tmp_path, capsys, part, value, complaint
+):
     items = official_items(drawn)
     items[1][part] = value
     path = put(tmp_path / "a.gz", (items, LABEL_MAP))
@@ -225,7 +225,7 @@ def test_what_the_format_cannot_hold_is_not_written(drawn, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file.*performance_numbers:ResourceWarning")
-def test_dlstudio_loads_and_trains_on_what_the_command_wrote(dlstudio, tmp_path, monkeypatch):
+def test_dlstudio_loads_and_trains_on_the_export(dlstudio, tmp_path, monkeypatch, seeded):
     """DLStudio's own code, which writes into the working folder."""
     import torch
 
@@ -253,9 +253,8 @@ def test_dlstudio_loads_and_trains_on_what_the_command_wrote(dlstudio, tmp_path,
     segmenter.train_dataloader = torch.utils.data.DataLoader(dataset, batch_size=4)
     network = segmenter.mUNet(skip_connections=True, depth=4)
     before = network.conv_in.weight.clone()
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
+    with contextlib.redirect_stdout(io.StringIO()):
         segmenter.run_code_for_training_for_semantic_segmentation(network)
-    assert "Finished Training" in printed.getvalue()
     after = torch.load(tmp_path / "model.pt", weights_only=True)
     assert not torch.equal(after["conv_in.weight"], before)
     assert all(torch.isfinite(value).all() for value in after.values())
