@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from seghw.cli import main
 from seghw.config import COCO3
 from seghw.data import coco
-from seghw.data.coco import instance_mask, read_annotations
+from seghw.data.coco import instance_mask
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 
@@ -142,27 +142,20 @@ def test_single_takes_the_homework_rule_in_order_of_id_and_any_no_crowd(mixed):
     )
 
 
-def test_the_box_counts_in_the_original_s_pixels_on_both_sides(folder):
-    """200 pixels of 640 are 20 of 64, and still enough."""
+def test_sides_and_areas_count_in_the_original_s_pixels(folder):
+    """200 pixels of 640 are 20 of 64, and still enough; a triangle fills half of its box."""
     for image_id, sides in enumerate([(200, 200), (199, 400), (400, 199)]):
         folder.image(image_id, ("cat", square(10, 10, *sides)), size=(640, 480))
     data = folder.build(size=64, min_box=200)
     assert data.boxes == [[(1, 1, 1, 20, 27)]]
     assert data.names == ("0.png",)
-
-
-def test_images_can_be_chosen_by_the_area_of_the_mask(folder):
-    """A square of 200 x 200 pixels and its half, a triangle, in the same box."""
-    whole = square(10, 10, 200)
-    half = whole | {"segmentation": [whole["segmentation"][0][:6]]}
-    for image_id, about in enumerate([whole, half]):
-        folder.image(image_id, ("cat", about), size=(500, 500))
-    folder.write()
-    assert ids(coco.select(folder.json)) == [0, 1]
+    half = square(10, 10, 200)
+    half["segmentation"][0] = half["segmentation"][0][:6]
+    folder.image(3, ("cat", half), size=(640, 480)).write()
+    assert ids(coco.select(folder.json, min_area=19_000)) == [0, 3]
     assert ids(coco.select(folder.json, min_area=40_000)) == [0]
-    assert ids(coco.select(folder.json, min_area=19_000)) == [0, 1]
-    assert len(folder.build(min_area=40_000)) == 1
-    fails(lambda: folder.build(min_area=40_001), "2 have a mask under 40001 pixels")
+    assert len(folder.build(min_box=200, min_area=40_000)) == 1
+    fails(lambda: coco.select(folder.json, min_area=40_001), "2 have a mask under 40001 pixels")
 
 
 @pytest.mark.parametrize("encode", [lambda mask: SQUARE, run_lengths, compressed])
@@ -375,37 +368,25 @@ def test_real_coco_sets_hold_pycocotools_masks_on_every_image(coco_mini):
         np.testing.assert_array_equal(masks, expected)
 
 
-@pytest.fixture(scope="module")
-def photos():
-    if "SEGHW_PHOTOS" not in os.environ:
-        pytest.skip("SEGHW_PHOTOS does not name a folder of photographs with masks")
-    return Path(os.environ["SEGHW_PHOTOS"])
-
-
-@pytest.mark.parametrize(("name", "side", "count"), [("coco", 100, 55), ("voc", 200, 91)])
-def test_photographs_are_chosen_by_the_rule_alone(photos, name, side, count):
-    """The rule a second time, from the file; of VOC, whose masks are compressed run lengths."""
-    path = photos / name / "annotations" / "instances.json"
-    content = json.loads(path.read_bytes())
-    wanted = {c["id"]: c["name"] for c in content["categories"] if c["name"] in coco.CLASSES}
-    expected = {}
-    for image in content["images"]:
-        of_image = [a for a in content["annotations"] if a["image_id"] == image["id"]]
-        single = [a for a in of_image if a["category_id"] in wanted and not a.get("iscrowd")]
-        if len(single) == 1 and min(single[0]["bbox"][2:]) >= side:
+@pytest.mark.skipif("SEGHW_PHOTOS" not in os.environ, reason="SEGHW_PHOTOS names no folder")
+@pytest.mark.parametrize(("name", "count"), [("coco", 55), ("voc", 134)])
+def test_photographs_by_the_rule_have_pycocotools_masks(name, count):
+    """Of COCO polygons, of VOC compressed run lengths; the rule a second time, from the file."""
+    folder = Path(os.environ["SEGHW_PHOTOS"]) / name
+    path = folder / "annotations" / "instances.json"
+    reference, wanted, expected = COCO(str(path)), {}, {}
+    for category in reference.dataset["categories"]:
+        if category["name"] in coco.CLASSES:
+            wanted[category["id"]] = category["name"]
+    for number, image in reference.imgs.items():
+        single = [a for a in reference.imgToAnns[number] if not a.get("iscrowd")]
+        for annotation in single:
+            mask = instance_mask(image, annotation)
+            np.testing.assert_array_equal(mask, mask_of(reference, annotation))
+        single = [a for a in single if a["category_id"] in wanted]
+        if len(single) == 1 and min(single[0]["bbox"][2:]) >= 100:
             expected[image["file_name"]] = wanted[single[0]["category_id"]]
-    data = coco.build(path, photos / name / "images", [*wanted.values()], 32, side)
-    channels = data.masks.any(axis=(2, 3)).argmax(axis=1)
-    names = [data.classes[c].name for c in channels]
+    data = coco.build(path, folder / "images", [*wanted.values()], 32, 100)
+    names = [data.classes[c].name for c in data.masks.any(axis=(2, 3)).argmax(axis=1)]
     assert dict(zip(data.names, names, strict=True)) == expected
     assert len(data) == count
-
-
-def test_masks_of_photographs_are_pycocotools_own(photos):
-    for path in photos.glob("*/annotations/instances.json"):
-        reference, images = COCO(str(path)), read_annotations(path)["images"]
-        for image in images:
-            for annotation in reference.imgToAnns[image["id"]]:
-                if not annotation.get("iscrowd"):
-                    expected = mask_of(reference, annotation)
-                    np.testing.assert_array_equal(instance_mask(image, annotation), expected)

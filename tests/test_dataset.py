@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seghw.config import COCO3, SHAPES5
+from seghw.config import COCO3, SHAPES5, class_specs
 from seghw.data.dataset import SegmentationSet, augment, batches, tight_box
 from seghw.errors import BadInput
 
@@ -26,9 +27,12 @@ def make(count=6, size=8, classes=COCO3):
     return SegmentationSet(images.reshape(-1, 3, size, size), masks, boxes, classes, "fills", names)
 
 
-@pytest.mark.parametrize("classes", [COCO3, SHAPES5, COCO3[:1]])  # the last band of five is open
-def test_save_and_load_give_the_same_set(tmp_path, classes):
+@pytest.mark.parametrize("classes", [COCO3[:1], SHAPES5, class_specs("abcdefghi")])
+@pytest.mark.parametrize("empty", [False, True])
+def test_save_and_load_give_the_same_set(tmp_path, classes, empty):
+    """The last band of five is open, and nine classes have repeating colors."""
     data = make(classes=classes)
+    data = replace(data, masks=data.masks & False, boxes=[[]] * len(data)) if empty else data
     data.save(tmp_path / "set")
     again = SegmentationSet.load(tmp_path / "set")
     assert np.array_equal(again.images, data.images)

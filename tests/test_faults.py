@@ -2,16 +2,14 @@
 
 import json
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from seghw.cli import main
-from seghw.config import class_specs, classes_of, dataset_of
-from seghw.data import SegmentationSet, coco
-from seghw.data.splits import split_real
+from seghw.config import classes_of, dataset_of
+from seghw.data import coco
 from seghw.errors import BadInput
 
 fields = settings(
@@ -100,23 +98,6 @@ def test_no_outline_ends_the_interpreter(tmp_path, drawn):
 def test_what_takes_memory_is_measured_first(tmp_path, about):
     line = answer(tmp_path, **about)
     assert "instances_*.json" in line or "no usable outline" in line
-
-
-@fields
-@given(st.integers(1, 9), st.integers(6, 9), st.booleans())
-def test_the_smallest_sets_can_be_split_stored_and_opened(tmp_path_factory, classes, count, empty):
-    """Of every class count, also where no image of a part holds anything."""
-    masks = np.zeros((count, classes, 8, 8), bool)
-    masks[:, :, 2:5, 3:6] = not empty
-    boxes = [[] if empty else [(c, 3, 2, 5, 4) for c in range(classes)]] * count
-    specs = class_specs([f"class {c}" for c in range(classes)])
-    folder = tmp_path_factory.mktemp("set") / "set"
-    SegmentationSet(np.zeros((count, 3, 8, 8), np.uint8), masks, boxes, specs).save(folder)
-    again = SegmentationSet.load(folder)
-    assert (again.boxes, again.classes) == (boxes, specs)
-    assert classes_of(dataset_of([spec.name for spec in again.classes])) == specs
-    parts = [len(split_real(again, split)) for split in ("train", "validation", "test")]
-    assert (min(parts) > 0, sum(parts)) == (True, count)
 
 
 @fields

@@ -4,7 +4,6 @@ import base64
 import codecs
 import contextlib
 import gzip
-import io
 import pickle
 from dataclasses import replace
 
@@ -225,10 +224,8 @@ def test_what_the_format_cannot_hold_is_not_written(drawn, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file.*performance_numbers:ResourceWarning")
-def test_dlstudio_loads_and_trains_on_the_export(dlstudio, tmp_path, monkeypatch, seeded):
+def test_dlstudio_loads_what_the_command_wrote(dlstudio, tmp_path, monkeypatch):
     """DLStudio's own code, which writes into the working folder."""
-    import torch
-
     monkeypatch.chdir(tmp_path)
     sizes = {"image_size": [64, 64], "momentum": 0.9, "learning_rate": 1e-4, "epochs": 1}
     paths = {"dataroot": f"{tmp_path}/", "path_saved_model": str(tmp_path / "model.pt")}
@@ -250,11 +247,3 @@ def test_dlstudio_loads_and_trains_on_the_export(dlstudio, tmp_path, monkeypatch
             # DLStudio pads with zeros to as many boxes as the image has rows.
             assert sample["bbox_tensor"][: len(own), c].tolist() == own
             assert not sample["bbox_tensor"][len(own) :, c].any()
-    segmenter.train_dataloader = torch.utils.data.DataLoader(dataset, batch_size=4)
-    network = segmenter.mUNet(skip_connections=True, depth=4)
-    before = network.conv_in.weight.clone()
-    with contextlib.redirect_stdout(io.StringIO()):
-        segmenter.run_code_for_training_for_semantic_segmentation(network)
-    after = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert not torch.equal(after["conv_in.weight"], before)
-    assert all(torch.isfinite(value).all() for value in after.values())

@@ -150,6 +150,7 @@ def test_a_set_too_small_to_be_split():
     for count in (1, 2, 3, 5):
         with pytest.raises(BadInput, match=rf"'COCO, of a kind': {count} images are too few for a"):
             [split_real(photographs(count, 8), split) for split in SPLITS]
+    assert [len(split_real(photographs(6, 8), split)) for split in SPLITS] == [4, 1, 1]
 
 
 def test_another_size_than_the_profiles_is_said_and_used(home):
