@@ -71,7 +71,7 @@ def test_a_stored_box_outside_is_refused(tmp_path):
         "0, 2, 0, 1, 1",
     ):
         path.write_text(whole.replace("2, 3, 2, 5, 3", box))
-        with pytest.raises(BadInput, match="a box is not inside its image"):
+        with pytest.raises(BadInput, match=r"box .* of image 0 is not .* inside it"):
             SegmentationSet.load(tmp_path / "set")
 
 
@@ -105,6 +105,9 @@ def test_wrong_arrays_are_quoted():
     ):
         with pytest.raises(BadInput, match=message):
             SegmentationSet(given_images, given_masks, [[], []], COCO3)
+    for box in ((0, 1, 2, 3), (0, 1, 2, 3, 8), (3, 1, 2, 3, 4)):
+        with pytest.raises(BadInput, match=rf"box \({str(box)[1:-1]}\) of image 1"):
+            SegmentationSet(images, masks, [[], [box]], COCO3)
 
 
 @given(count=st.integers(0, 50), size=st.integers(1, 9), seed=st.none() | st.integers(0, 9))

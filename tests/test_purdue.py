@@ -80,7 +80,9 @@ def test_any_pixels_and_masks_survive_in_the_official_format(tmp_path_factory, s
 
 
 @pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("key", [lambda c: c, lambda c: 50 * (c + 1), lambda c: np.int64(c)])
+@pytest.mark.parametrize(
+    "key", [lambda c: c, lambda c: 50 * (c + 1), lambda c: np.int64(50 * c + 50)]
+)
 def test_all_key_styles_in_every_protocol(drawn, tmp_path, protocol, key):
     """By NumPy 1 and 2, which name their modules differently; arrays and NumPy's numbers too."""
     items = official_items(drawn, key)
@@ -145,12 +147,12 @@ WRONG_PARTS = (
     (3, Calls(codecs.encode, ("a", "rot13")), "encode"),  # from here on names on the list
     (3, Calls(np.ndarray, ((1 << 40,),)), "ndarray"),
     (3, np.array([None]), r"dtype.*'O"),
-    (4, {5: [[1, 1, 2, 2]]}, "no class 5"),
+    (4, {5: [[1, 1, 2, 2]]}, r"box \(5, 1, 1, 2, 2\) of image 1 is not"),
     (4, {"star": []}, "image 1: .*str"),
-    (4, {0: [[1, 2, 3]]}, "image 1: not enough values"),
-    (4, {0: [[1, 2, 3, 64]]}, r"its box \(1, 2, 3, 64\)"),
-    (4, {0: [[-1, 2, 3, 4]]}, r"its box \(-1, 2, 3, 4\)"),
-    (4, {0: [[3, 2, 1, 4]]}, r"its box \(3, 2, 1, 4\)"),
+    (4, {0: [[1, 2, 3]]}, r"box \(0, 1, 2, 3\) of image 1 is not"),
+    (4, {0: [[1, 2, 3, 64]]}, r"box \(0, 1, 2, 3, 64\) of image 1 is not"),
+    (4, {0: [[-1, 2, 3, 4]]}, r"box \(0, -1, 2, 3, 4\) of image 1 is not"),
+    (4, {0: [[3, 2, 1, 4]]}, r"box \(0, 3, 2, 1, 4\) of image 1 is not"),
     (4, {0: [[1.0, 2, 3, 4]]}, "image 1: .*float"),
     (4, [3], "image 1"),
 )
