@@ -89,6 +89,7 @@ def test_no_outline_ends_the_interpreter(tmp_path, drawn):
     [
         {"segmentation": {"size": [4, 4], "counts": "0PPPPPPPPPPPPPPPPPPPPPPPPPP"}},
         {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [0, 320 * 280 - 1]}},
+        {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [0, 2**45]}},
         {"segmentation": [[0, 0, 639, 559] * 2000]},  # an outline of over a million pixels
         {"width": 10**9, "height": 10**9},
         {"width": 65_000, "height": 65_000},
