@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from seghw.cli import main
 from seghw.config import COCO3
 from seghw.data import coco
-from seghw.data.coco import instance_mask, read_annotations
+from seghw.data.coco import instance_mask
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 
@@ -125,19 +125,13 @@ def fails(call, *words):
     assert [word for word in words if word not in message] == []
 
 
-def test_single_takes_the_homework_rule_in_order_of_id(mixed):
+def test_single_takes_the_homework_rule_in_order_of_id_and_any_no_crowd(mixed):
     assert ids(coco.select(mixed.json, min_box=32)) == [3, 9]
     assert ids(coco.select(COCO(str(mixed.json)), min_box=31)) == [3, 6, 9]
     assert ids(coco.select(mixed.json, ("pizza", "bus"), min_box=1)) == [3, 4]
-
-
-def test_any_ignores_min_box_and_still_no_crowd(mixed):
     chosen = coco.select(mixed.json, instances="any", min_area=5000)
     assert ids(chosen) == [3, 4, 6, 9]
     assert [name for name, _ in chosen[1].objects] == ["cat", "pizza"]
-
-
-def test_nothing_selected_says_what_removed_the_images(mixed):
     fails(
         lambda: coco.select(mixed.json),
         "none of 6 images",
@@ -148,27 +142,20 @@ def test_nothing_selected_says_what_removed_the_images(mixed):
     )
 
 
-def test_the_box_counts_in_the_original_s_pixels_on_both_sides(folder):
-    """200 pixels of 640 are 20 of 64, and still enough."""
+def test_sides_and_areas_count_in_the_original_s_pixels(folder):
+    """200 pixels of 640 are 20 of 64, and still enough; a triangle fills half of its box."""
     for image_id, sides in enumerate([(200, 200), (199, 400), (400, 199)]):
         folder.image(image_id, ("cat", square(10, 10, *sides)), size=(640, 480))
     data = folder.build(size=64, min_box=200)
     assert data.boxes == [[(1, 1, 1, 20, 27)]]
     assert data.names == ("0.png",)
-
-
-def test_images_can_be_chosen_by_the_area_of_the_mask(folder):
-    """A square of 200 x 200 pixels and its half, a triangle, in the same box."""
-    whole = square(10, 10, 200)
-    half = whole | {"segmentation": [whole["segmentation"][0][:6]]}
-    for image_id, about in enumerate([whole, half]):
-        folder.image(image_id, ("cat", about), size=(500, 500))
-    folder.write()
-    assert ids(coco.select(folder.json)) == [0, 1]
+    half = square(10, 10, 200)
+    half["segmentation"][0] = half["segmentation"][0][:6]
+    folder.image(3, ("cat", half), size=(640, 480)).write()
+    assert ids(coco.select(folder.json, min_area=19_000)) == [0, 3]
     assert ids(coco.select(folder.json, min_area=40_000)) == [0]
-    assert ids(coco.select(folder.json, min_area=19_000)) == [0, 1]
-    assert len(folder.build(min_area=40_000)) == 1
-    fails(lambda: folder.build(min_area=40_001), "2 have a mask under 40001 pixels")
+    assert len(folder.build(min_box=200, min_area=40_000)) == 1
+    fails(lambda: coco.select(folder.json, min_area=40_001), "2 have a mask under 40001 pixels")
 
 
 @pytest.mark.parametrize("encode", [lambda mask: SQUARE, run_lengths, compressed])
@@ -193,19 +180,18 @@ def test_any_unites_a_class_and_has_a_box_an_instance(folder):
     assert data.boxes[0][1:] == [(0, 2, 3, 9, 12), (1, 2, 4, 9, 15)]
 
 
-@pytest.mark.parametrize(
-    ("name", "picture", "rgb"),
-    [
-        ("1.png", Image.new("L", (64, 48), 90), (90, 90, 90)),
-        ("1.png", Image.new("1", (64, 48), 1), (255, 255, 255)),
-        ("1.jpg", Image.new("CMYK", (64, 48), (0, 255, 255, 0)), (255, 0, 0)),
-        ("1.png", Image.new("RGBA", (64, 48), (10, 200, 30, 128)), (10, 200, 30)),
-        ("1.JPG", Image.new("RGB", (64, 48), (10, 200, 30)), (10, 200, 30)),
-    ],
-)
-def test_every_mode_becomes_rgb(folder, name, picture, rgb):
-    data = folder.image(1, ("cat", SQUARE), name=name, picture=picture).build()
-    assert np.abs(data.images[0].astype(int) - np.array(rgb)[:, None, None]).max() <= 3
+def test_every_mode_becomes_rgb(folder):
+    pictures = {
+        "gray.png": (Image.new("L", (64, 48), 90), (90, 90, 90)),
+        "bits.png": (Image.new("1", (64, 48), 1), (255, 255, 255)),
+        "ink.jpg": (Image.new("CMYK", (64, 48), (0, 255, 255, 0)), (255, 0, 0)),
+        "clear.png": (Image.new("RGBA", (64, 48), (10, 200, 30, 128)), (10, 200, 30)),
+        "plain.JPG": (Image.new("RGB", (64, 48), (10, 200, 30)), (10, 200, 30)),
+    }
+    for image_id, (name, (picture, _)) in enumerate(pictures.items()):
+        folder.image(image_id, ("cat", SQUARE), name=name, picture=picture)
+    expected = np.array([rgb for _, rgb in pictures.values()])[:, :, None, None]
+    assert np.abs(folder.build().images - expected).max() <= 3
 
 
 def test_images_are_antialiased_and_stay_aligned_with_masks(folder):
@@ -220,14 +206,12 @@ def test_images_are_antialiased_and_stay_aligned_with_masks(folder):
 
 
 def test_files_lie_in_subfolders_and_names_may_say_which(folder):
-    for image_id, place in enumerate(["", "train2017/", "coco/val2017/"]):
+    places = ("0.png", "train2017/1.png", "coco/val2017/2.png", "cam1/x.png", "cam2/x.png")
+    for image_id, name in enumerate(places):
         picture = Image.new("RGB", (64, 48), (image_id, 0, 0))
-        folder.image(image_id, ("cat", SQUARE), name=f"{place}{image_id}.png", picture=picture)
-        folder.content["images"][-1]["file_name"] = f"{image_id}.png"
-    for image_id, place in ((3, "cam1/x.png"), (4, "cam2/x.png")):
-        picture = Image.new("RGB", (64, 48), (image_id, 0, 0))
-        folder.image(image_id, ("cat", SQUARE), name=place, picture=picture)
-    folder.content["images"][3]["file_name"] = "cam1\\x.png"
+        folder.image(image_id, ("cat", SQUARE), name=name, picture=picture)
+    for image, name in enumerate(("0.png", "1.png", "2.png", "cam1\\x.png")):
+        folder.content["images"][image]["file_name"] = name
     data = folder.build(size=8)
     assert data.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
     (folder.images / "cam2" / "x.png").unlink()
@@ -282,14 +266,16 @@ def test_the_command_downloads_and_builds_by_one_rule(folder, tmp_path, capsys, 
     )
     monkeypatch.setattr("seghw.data.download.fetch_images", lambda *given: asked.append(given))
     root = tmp_path.resolve()
-    arguments = ["--download", str(root), "--split", "val2017", "--classes", "cat", "bus"]
-    arguments += ["--min-box", "32", "--instances", "any", "--size", "16"]
-    assert main(["data", "coco", *arguments, "--out", str(tmp_path / "set")]) == 0
+    rule = ["--classes", "cat", "bus", "--min-box", "32", "--instances", "any", "--size", "16"]
+    download = ["--download", str(root), "--split", "val2017"]
+    brought = ["--annotations", str(folder.json), "--images", str(folder.images)]
+    for out, source in (("set", download), ("again", brought)):
+        assert main(["data", "coco", *source, *rule, "--out", str(tmp_path / out)]) == 0
+        assert capsys.readouterr().out.startswith("1 images of 16 x 16 (1 cat, 1 bus)")
+        names = {path.name for path in (tmp_path / out).iterdir()}
+        assert names == {"images.npy", "manifest.csv", "masks.npy", "set.json"}
+        assert SegmentationSet.load(tmp_path / out).names == ("1.png",)
     assert asked == [(root, "val2017"), (root, "val2017", {"1.png": (64, 48)})]
-    assert capsys.readouterr().out.startswith("1 images of 16 x 16 (1 cat, 1 bus)")
-    names = {path.name for path in (tmp_path / "set").iterdir()}
-    assert names == {"images.npy", "manifest.csv", "masks.npy", "set.json"}
-    assert SegmentationSet.load(tmp_path / "set").names == ("1.png",)
 
 
 @pytest.mark.parametrize(
@@ -313,13 +299,6 @@ def test_a_file_that_is_not_coco(tmp_path, content, word):
     fails(lambda: coco.select(path), str(path), word, "instances_*.json")
 
 
-@pytest.mark.parametrize("part", ["images", "annotations", "categories"])
-def test_an_id_that_stands_twice(mixed, part):
-    """As in two files merged without new numbers."""
-    mixed.content[part].append(mixed.content[part][0])
-    fails(mixed.build, part, "stands twice")
-
-
 def test_other_mistakes_are_named(mixed, tmp_path):
     for call, *words in (
         (lambda: coco.select(mixed.json, ("pizzza", "cat")), "'pizzza'", "mean pizza?"),
@@ -334,6 +313,10 @@ def test_other_mistakes_are_named(mixed, tmp_path):
         (lambda: coco.build(mixed.json, tmp_path / "none", min_box=32), "none holds no image"),
     ):
         fails(call, *words)
+    for part in ("images", "annotations", "categories"):  # as in files merged without new numbers
+        mixed.content[part].append(mixed.content[part][0])
+        fails(mixed.build, part, "stands twice")
+        mixed.content[part].pop()
     for path in mixed.images.iterdir():
         path.rename(path.with_stem(f"other{path.stem}"))
     fails(mixed.build, "images yields no image", "2 of 2", "3.png (missing)")
@@ -342,6 +325,13 @@ def test_other_mistakes_are_named(mixed, tmp_path):
 @pytest.fixture(scope="module")
 def coco_mini(coco_mini):
     return coco_mini / "annotations" / "instances_mini.json", coco_mini / "images"
+
+
+def mask_of(reference, annotation):
+    """pycocotools' own, bool (H, W)."""
+    with warnings.catch_warnings():  # pycocotools 2.0.11 under numpy 2
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return reference.annToMask(annotation).astype(bool)
 
 
 def test_real_coco_gives_18_images_where_coco_says(coco_mini):
@@ -372,74 +362,31 @@ def test_real_coco_sets_hold_pycocotools_masks_on_every_image(coco_mini):
         grid = np.ix_(*((2 * np.arange(size) + 1) * side // (2 * size) for side in sides))
         expected = np.zeros_like(masks)
         for annotation in (a for a in instances if a["image_id"] == image["id"]):
-            with warnings.catch_warnings():  # pycocotools 2.0.11 under numpy 2
-                warnings.simplefilter("ignore", DeprecationWarning)
-                mask = reference.annToMask(annotation).astype(bool)
+            mask = mask_of(reference, annotation)
             np.testing.assert_array_equal(mask, instance_mask(image, annotation))
             expected[channels[annotation["category_id"]]] |= mask[grid]
         np.testing.assert_array_equal(masks, expected)
 
 
-def test_the_command_builds_any_instances_with_their_credits(coco_mini, tmp_path, capsys):
-    arguments = ["--annotations", str(coco_mini[0]), "--images", str(coco_mini[1])]
-    arguments += ["--instances", "any", "--size", "32", "--out", str(tmp_path / "any")]
-    assert main(["data", "coco", *arguments]) == 0
-    assert capsys.readouterr().out.startswith("41 images of 32 x 32 (")
-    data = SegmentationSet.load(tmp_path / "any")
-    with (tmp_path / "any" / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert tuple(row["file_name"] for row in rows) == data.names
-    annotated = {str(i["id"]): i for i in json.loads(coco_mini[0].read_bytes())["images"]}
-    assert len({row["image_id"] for row in rows}) == 41
-    for row in rows:
-        source = annotated[row["image_id"]]
-        assert row["flickr_url"] == (source["flickr_url"] or "")
-        assert bool(row["license"]) == bool(source["license"])  # one image comes without
-
-
-@pytest.fixture(scope="module")
-def photos():
-    if "SEGHW_PHOTOS" not in os.environ:
-        pytest.skip("SEGHW_PHOTOS does not name a folder of photographs with masks")
-    return Path(os.environ["SEGHW_PHOTOS"])
-
-
-@pytest.mark.parametrize(
-    ("name", "side", "per_class"),
-    [
-        ("coco", 200, [7, 14, 13]),
-        ("coco", 100, [10, 23, 22]),
-        ("voc", 200, [0, 59, 32]),
-        ("voc", 100, [0, 90, 44]),
-    ],
-)
-def test_photographs_are_chosen_by_the_rule_alone(photos, name, side, per_class):
-    """The rule a second time, from the file; of VOC, whose masks are compressed run lengths."""
-    path = photos / name / "annotations" / "instances.json"
-    content = json.loads(path.read_bytes())
-    classes = [c["name"] for c in content["categories"] if c["name"] in coco.CLASSES]
-    wanted = {c["id"] for c in content["categories"] if c["name"] in classes}
-    expected = set()
-    for image in content["images"]:
-        of_image = [a for a in content["annotations"] if a["image_id"] == image["id"]]
-        single = [a for a in of_image if a["category_id"] in wanted and not a.get("iscrowd")]
-        if len(single) == 1 and min(single[0]["bbox"][2:]) >= side:
-            expected.add(image["file_name"])
-    data = coco.build(path, photos / name / "images", classes, 32, side)
-    assert set(data.names) == expected
-    assert len(data) == sum(per_class)
-    counts = dict(zip(coco.CLASSES, per_class, strict=True))
-    present = data.masks.any(axis=(2, 3)).sum(axis=0).tolist()
-    assert present == [counts[each] for each in classes]
-
-
-def test_masks_of_photographs_are_pycocotools_own(photos):
-    for path in photos.glob("*/annotations/instances.json"):
-        reference, images = COCO(str(path)), read_annotations(path)["images"]
-        for image in images:
-            for annotation in reference.imgToAnns[image["id"]]:
-                if not annotation.get("iscrowd"):
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore", DeprecationWarning)
-                        expected = reference.annToMask(annotation).astype(bool)
-                    np.testing.assert_array_equal(instance_mask(image, annotation), expected)
+@pytest.mark.skipif("SEGHW_PHOTOS" not in os.environ, reason="SEGHW_PHOTOS names no folder")
+@pytest.mark.parametrize(("name", "count"), [("coco", 55), ("voc", 134)])
+def test_photographs_by_the_rule_have_pycocotools_masks(name, count):
+    """Of COCO polygons, of VOC compressed run lengths; the rule a second time, from the file."""
+    folder = Path(os.environ["SEGHW_PHOTOS"]) / name
+    path = folder / "annotations" / "instances.json"
+    reference, wanted, expected = COCO(str(path)), {}, {}
+    for category in reference.dataset["categories"]:
+        if category["name"] in coco.CLASSES:
+            wanted[category["id"]] = category["name"]
+    for number, image in reference.imgs.items():
+        single = [a for a in reference.imgToAnns[number] if not a.get("iscrowd")]
+        for annotation in single:
+            mask = instance_mask(image, annotation)
+            np.testing.assert_array_equal(mask, mask_of(reference, annotation))
+        single = [a for a in single if a["category_id"] in wanted]
+        if len(single) == 1 and min(single[0]["bbox"][2:]) >= 100:
+            expected[image["file_name"]] = wanted[single[0]["category_id"]]
+    data = coco.build(path, folder / "images", [*wanted.values()], 32, 100)
+    names = [data.classes[c].name for c in data.masks.any(axis=(2, 3)).argmax(axis=1)]
+    assert dict(zip(data.names, names, strict=True)) == expected
+    assert len(data) == count

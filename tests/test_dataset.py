@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seghw.config import COCO3, SHAPES5
+from seghw.config import COCO3, SHAPES5, class_specs
 from seghw.data.dataset import SegmentationSet, augment, batches, tight_box
 from seghw.errors import BadInput
 
@@ -26,9 +27,12 @@ def make(count=6, size=8, classes=COCO3):
     return SegmentationSet(images.reshape(-1, 3, size, size), masks, boxes, classes, "fills", names)
 
 
-@pytest.mark.parametrize("classes", [COCO3, SHAPES5, COCO3[:1]])  # the last band of five is open
-def test_save_and_load_give_the_same_set(tmp_path, classes):
+@pytest.mark.parametrize("classes", [COCO3[:1], SHAPES5, class_specs("abcdefghi")])
+@pytest.mark.parametrize("empty", [False, True])
+def test_save_and_load_give_the_same_set(tmp_path, classes, empty):
+    """The last band of five is open, and nine classes have repeating colors."""
     data = make(classes=classes)
+    data = replace(data, masks=data.masks & False, boxes=[[]] * len(data)) if empty else data
     data.save(tmp_path / "set")
     again = SegmentationSet.load(tmp_path / "set")
     assert np.array_equal(again.images, data.images)
@@ -55,15 +59,20 @@ def test_a_missing_or_cut_part_is_named(tmp_path, lost):
         SegmentationSet.load(tmp_path / "set")
 
 
-@pytest.mark.parametrize(
-    "box", [[3, 0, 0, 1, 1], [-1, 0, 0, 1, 1], [0, 0, 0, 8, 1], [0, 0, 0, 1, 8], [0, 2, 0, 1, 1]]
-)
-def test_a_stored_box_outside_is_refused(tmp_path, box):
+def test_a_stored_box_outside_is_refused(tmp_path):
     make(1).save(tmp_path / "set")
     path = tmp_path / "set" / "set.json"
-    path.write_text(path.read_text().replace("[2, 3, 2, 5, 3]", str(box)))
-    with pytest.raises(BadInput, match="a box is not inside its image"):
-        SegmentationSet.load(tmp_path / "set")
+    whole = path.read_text()
+    for box in (
+        "3, 0, 0, 1, 1",
+        "-1, 0, 0, 1, 1",
+        "0, 0, 0, 8, 1",
+        "0, 0, 0, 1, 8",
+        "0, 2, 0, 1, 1",
+    ):
+        path.write_text(whole.replace("2, 3, 2, 5, 3", box))
+        with pytest.raises(BadInput, match=r"box .* of image 0 is not .* inside it"):
+            SegmentationSet.load(tmp_path / "set")
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)
@@ -85,19 +94,20 @@ def test_a_damaged_part_is_refused_or_harmless(tmp_path_factory, part, place, pi
             assert 0 <= y0 <= y1 < data.images.shape[2]
 
 
-@pytest.mark.parametrize(
-    ("images", "masks", "message"),
-    [
-        (np.zeros((2, 3, 8, 8)), np.zeros((2, 3, 8, 8), bool), "float64"),
-        (np.zeros((2, 1, 8, 8), np.uint8), np.zeros((2, 3, 8, 8), bool), "1, 8, 8"),
-        (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 3, 8, 8)), "masks must be bool"),
-        (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 5, 8, 8), bool), r"\(2, 5, 8, 8\)"),
-        (np.zeros((1, 3, 8, 8), np.uint8), np.zeros((1, 3, 8, 8), bool), "1 images .*got 2"),
-    ],
-)
-def test_wrong_arrays_are_quoted(images, masks, message):
-    with pytest.raises(BadInput, match=message):
-        SegmentationSet(images, masks, [[], []], COCO3)
+def test_wrong_arrays_are_quoted():
+    images, masks = np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 3, 8, 8), bool)
+    for given_images, given_masks, message in (
+        (images / 1.0, masks, "float64"),
+        (images[:, :1], masks, "1, 8, 8"),
+        (images, masks / 1.0, "masks must be bool"),
+        (images, masks[:, [0, 0, 0, 0, 0]], r"\(2, 5, 8, 8\)"),
+        (images[:1], masks[:1], "1 images .*got 2"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            SegmentationSet(given_images, given_masks, [[], []], COCO3)
+    for box in ((0, 1, 2, 3), (0, 1, 2, 3, 8), (3, 1, 2, 3, 4)):
+        with pytest.raises(BadInput, match=rf"box \({str(box)[1:-1]}\) of image 1"):
+            SegmentationSet(images, masks, [[], [box]], COCO3)
 
 
 @given(count=st.integers(0, 50), size=st.integers(1, 9), seed=st.none() | st.integers(0, 9))

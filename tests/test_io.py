@@ -1,46 +1,68 @@
-"""Whole or not at all."""
+"""Files and folders appear whole or not at all, and never in place of what is no plain file."""
+
+import os
+import socket
+import sys
 
 import pytest
 
+from seghw.errors import BadInput
 from seghw.io import atomic_folder, atomic_write
 
 
-def test_a_file_appears_whole(tmp_path):
-    with atomic_write(tmp_path / "deep" / "a.txt") as path:
+def test_a_file_appears_whole_and_an_error_leaves_the_old_one(tmp_path):
+    target = tmp_path / "deep" / "a.txt"
+    with atomic_write(target) as path:
         path.write_text("new")
-        assert not (tmp_path / "deep" / "a.txt").exists()
-    assert (tmp_path / "deep" / "a.txt").read_text() == "new"
-    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.txt"]
-
-
-def test_an_error_leaves_the_old_file(tmp_path):
-    target = tmp_path / "a.txt"
-    target.write_text("old")
+        assert not target.exists()
     with pytest.raises(ZeroDivisionError), atomic_write(target) as path:
         path.write_text(f"half {1 / 0}")
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
+    assert target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
 
 
-def test_an_error_leaves_no_folder(tmp_path):
+def test_a_folder_appears_whole_in_an_empty_place_only(tmp_path):
     with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "set") as folder:
         (folder / "part").write_text(f"half {1 / 0}")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_folder_is_not_replaced(tmp_path):
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "mine").write_text("mine")
-    with (
-        pytest.raises(FileExistsError, match="set already exists"),
-        atomic_folder(tmp_path / "set"),
-    ):
-        pass
-    assert (tmp_path / "set" / "mine").read_text() == "mine"
-
-
-def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "set").mkdir()
     with atomic_folder(tmp_path / "set") as folder:
         (folder / "part").write_text("whole")
+    with (
+        pytest.raises(FileExistsError, match="set already exists"),
+        atomic_folder(folder.parent / "set"),
+    ):
+        pass
     assert (tmp_path / "set" / "part").read_text() == "whole"
+
+
+PLACES = {
+    "a device": lambda path: os.devnull,
+    "a pipe": lambda path: os.mkfifo(path),
+    "a link": lambda path: path.symlink_to(path.with_name("mine")),
+    "a broken link": lambda path: path.symlink_to(path.with_name("nowhere")),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a folder": os.mkdir,
+    "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and sockets are files elsewhere only")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.parametrize("place", PLACES)
+def test_only_a_plain_file_is_replaced(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)  # a socket's name must be short
+    (tmp_path / "mine").write_text("mine")
+    path = PLACES[place](tmp_path.joinpath("t")) or tmp_path / "t"
+    before = os.lstat(path)
+    with pytest.raises(BadInput, match="not a plain file"), atomic_write(path) as temporary:
+        temporary.write_text("new")
+    after = os.lstat(path)
+    assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert {each.name for each in tmp_path.iterdir()} <= {"mine", "t"}
+    (tmp_path / "l").symlink_to(tmp_path / "disk")  # a folder may lie on another disk
+    with atomic_folder(tmp_path / "l") as folder:
+        (folder / "part").touch()
+    assert (tmp_path / "disk" / "part").exists()
+    assert (tmp_path / "l").is_symlink()

@@ -4,7 +4,6 @@ import base64
 import codecs
 import contextlib
 import gzip
-import io
 import pickle
 from dataclasses import replace
 
@@ -74,15 +73,16 @@ def test_any_pixels_and_masks_survive_in_the_official_format(tmp_path_factory, s
     items, label_map = pickle.loads(gzip.decompress(content))
     assert label_map == LABEL_MAP
     for item, expected in zip(items, official_items(data), strict=True):
-        assert item[:3] == expected[:3]
+        assert (item[:3], item[4]) == (expected[:3], expected[4])
         assert {type(value) for channel in item[:3] for value in channel} == {int}
         assert item[3].dtype == np.uint8
         assert np.array_equal(item[3], expected[3])
-        assert item[4] == expected[4]
 
 
 @pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("key", [lambda c: c, lambda c: 50 * (c + 1), lambda c: np.int64(c)])
+@pytest.mark.parametrize(
+    "key", [lambda c: c, lambda c: 50 * (c + 1), lambda c: np.int64(50 * c + 50)]
+)
 def test_all_key_styles_in_every_protocol(drawn, tmp_path, protocol, key):
     """By NumPy 1 and 2, which name their modules differently; arrays and NumPy's numbers too."""
     items = official_items(drawn, key)
@@ -147,20 +147,21 @@ WRONG_PARTS = (
     (3, Calls(codecs.encode, ("a", "rot13")), "encode"),  # from here on names on the list
     (3, Calls(np.ndarray, ((1 << 40,),)), "ndarray"),
     (3, np.array([None]), r"dtype.*'O"),
-    (4, {5: [[1, 1, 2, 2]]}, "no class 5"),
+    (4, {5: [[1, 1, 2, 2]]}, r"box \(5, 1, 1, 2, 2\) of image 1 is not"),
     (4, {"star": []}, "image 1: .*str"),
-    (4, {0: [[1, 2, 3]]}, "image 1: not enough values"),
-    (4, {0: [[1, 2, 3, 64]]}, r"its box \(1, 2, 3, 64\)"),
-    (4, {0: [[-1, 2, 3, 4]]}, r"its box \(-1, 2, 3, 4\)"),
-    (4, {0: [[3, 2, 1, 4]]}, r"its box \(3, 2, 1, 4\)"),
+    (4, {0: [[1, 2, 3]]}, r"box \(0, 1, 2, 3\) of image 1 is not"),
+    (4, {0: [[1, 2, 3, 64]]}, r"box \(0, 1, 2, 3, 64\) of image 1 is not"),
+    (4, {0: [[-1, 2, 3, 4]]}, r"box \(0, -1, 2, 3, 4\) of image 1 is not"),
+    (4, {0: [[3, 2, 1, 4]]}, r"box \(0, 3, 2, 1, 4\) of image 1 is not"),
     (4, {0: [[1.0, 2, 3, 4]]}, "image 1: .*float"),
     (4, [3], "image 1"),
 )
 
 
-@pytest.mark.parametrize("case", range(len(WRONG_PARTS)))
-def test_a_wrong_part_is_named_and_nothing_is_called(drawn, tmp_path, capsys, case):
-    part, value, complaint = WRONG_PARTS[case]
+@pytest.mark.parametrize(("part", "value", "complaint"), WRONG_PARTS)
+def test_a_wrong_part_is_named_and_nothing_is_called(
+    drawn, tmp_path, capsys, part, value, complaint
+):
     items = official_items(drawn)
     items[1][part] = value
     path = put(tmp_path / "a.gz", (items, LABEL_MAP))
@@ -225,11 +226,8 @@ def test_what_the_format_cannot_hold_is_not_written(drawn, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file.*performance_numbers:ResourceWarning")
-@pytest.mark.usefixtures("seeded")
-def test_dlstudio_loads_and_trains_on_what_the_command_wrote(dlstudio, tmp_path, monkeypatch):
+def test_dlstudio_loads_what_the_command_wrote(dlstudio, tmp_path, monkeypatch):
     """DLStudio's own code, which writes into the working folder."""
-    import torch
-
     monkeypatch.chdir(tmp_path)
     sizes = {"image_size": [64, 64], "momentum": 0.9, "learning_rate": 1e-4, "epochs": 1}
     paths = {"dataroot": f"{tmp_path}/", "path_saved_model": str(tmp_path / "model.pt")}
@@ -251,12 +249,3 @@ def test_dlstudio_loads_and_trains_on_what_the_command_wrote(dlstudio, tmp_path,
             # DLStudio pads with zeros to as many boxes as the image has rows.
             assert sample["bbox_tensor"][: len(own), c].tolist() == own
             assert not sample["bbox_tensor"][len(own) :, c].any()
-    segmenter.train_dataloader = torch.utils.data.DataLoader(dataset, batch_size=4)
-    network = segmenter.mUNet(skip_connections=True, depth=4)
-    before = network.conv_in.weight.clone()
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        segmenter.run_code_for_training_for_semantic_segmentation(network)
-    assert "Finished Training" in printed.getvalue()
-    after = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert not torch.equal(after["conv_in.weight"], before)
-    assert all(torch.isfinite(value).all() for value in after.values())

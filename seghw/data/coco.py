@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from seghw.config import class_specs, classes_of, dataset_of
-from seghw.data.dataset import SegmentationSet, blank, tight_box
+from seghw.data.dataset import Box, SegmentationSet, blank, tight_box
 from seghw.errors import BadInput, reason
 from seghw.io import write_csv
 
@@ -198,12 +198,8 @@ def select(
     if instances not in get_args(Instances):
         raise BadInput(f"instances must be 'single' or 'any', got {instances!r}")
     data = read_annotations(annotations)
-    names = _category_names(data["categories"], classes)
+    here = _by_image(data, classes)
     licenses = {entry["id"]: entry for entry in data["licenses"]}
-    here: dict[int, list[tuple[str, Record]]] = defaultdict(list)
-    for annotation in data["annotations"]:
-        if annotation["category_id"] in names:
-            here[annotation["image_id"]].append((names[annotation["category_id"]], annotation))
     chosen, removed = [], Counter()
     for record in sorted(data["images"], key=itemgetter("id")):
         annotated = here[record["id"]]
@@ -218,9 +214,9 @@ def select(
         else:
             chosen.append(image)
     if not chosen:
-        reasons = "; ".join(f"{count} {reason}" for reason, count in removed.items())
+        why = "; ".join(f"{count} {against}" for against, count in removed.items())
         raise BadInput(
-            f"none of {len(data['images'])} images selected ({reasons or 'the file lists none'}); "
+            f"none of {len(data['images'])} images selected ({why or 'the file lists none'}); "
             "try other classes, a smaller min_box or min_area, or instances='any'"
         )
     return chosen
@@ -238,11 +234,13 @@ def _against(image: Chosen, min_box: float, min_area: float) -> str:
     return f"have a mask under {min_area} pixels" if area < min_area else ""
 
 
-def _category_names(categories: Sequence[Record], classes: Sequence[str]) -> dict[int, str]:
-    """Category id to class name, for the wanted ``classes`` only."""
+def _by_image(
+    data: Mapping[str, list[Record]], classes: Sequence[str]
+) -> dict[int, list[tuple[str, Record]]]:
+    """Image id to (class name, annotation) of all that is of the wanted ``classes``."""
     if isinstance(classes, str) or not classes or len(set(classes)) < len(classes):
         raise BadInput(f"classes must be one or more different names, got {classes!r}")
-    available = [category["name"] for category in categories]
+    available = [category["name"] for category in data["categories"]]
     for name in classes:
         if name not in available:
             close = difflib.get_close_matches(name, available)
@@ -252,7 +250,12 @@ def _category_names(categories: Sequence[Record], classes: Sequence[str]) -> dic
             if classes_of(dataset_of([name])) == class_specs([name]):
                 continue
         raise BadInput(f"class {name!r} cannot be part of a run's name; rename it in the file")
-    return {c["id"]: c["name"] for c in categories if c["name"] in classes}
+    names = {c["id"]: c["name"] for c in data["categories"] if c["name"] in classes}
+    here: dict[int, list[tuple[str, Record]]] = defaultdict(list)
+    for one in data["annotations"]:
+        if one["category_id"] in names:
+            here[one["image_id"]].append((names[one["category_id"]], one))
+    return here
 
 
 def rasterize(
@@ -276,7 +279,7 @@ def rasterize(
         images: folder with the image files, directly or in subfolders such as ``train2017``.
         classes: names of the masks, in order.
         size: side in pixels, a multiple of 8 because the network halves it three times.
-        name: the set's name.
+        name: the set's.
 
     Raises:
         BadInput: ``size`` or the folder cannot be used, an outline or a box is malformed, or no
@@ -286,28 +289,22 @@ def rasterize(
     pixels, masks = blank(len(chosen), len(classes), size)
     boxes, names, left_out = [], [], {}
     for image in tqdm(chosen, desc="COCO images", unit="image", leave=False, delay=2):
-        n, file_name, seen = len(names), image.record["file_name"], []
+        n, file_name = len(names), image.record["file_name"]
         try:
             pixels[n] = _read_image(image.record, files, size)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             left_out[file_name] = reason(error)
             continue
-        for class_name, annotation in image.objects:
-            mask = Image.fromarray(instance_mask(image.record, annotation).astype(np.uint8))
-            mask = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST)) > 0
-            if mask.any():
-                masks[n, channel[class_name]] |= mask
-                seen.append((channel[class_name], *tight_box(mask)))
-        if seen:
+        if seen := _draw_objects(image, masks[n], channel):
             boxes.append(seen)
             names.append(file_name)
         else:
             left_out[file_name] = f"nothing of it is left at {size} x {size}"
-    if left_out and not names:
-        raise BadInput(f"{images} yields no image: {list_left_out(left_out, len(chosen))}")
+    line, n = list_left_out(left_out, len(chosen)), len(names)
+    if not names:
+        raise BadInput(f"{images} yields no image: {line}")
     if left_out:
-        warnings.warn(list_left_out(left_out, len(chosen)), stacklevel=2)
-    n = len(names)
+        warnings.warn(line, stacklevel=2)
     return SegmentationSet(pixels[:n], masks[:n], boxes, class_specs(classes), name, tuple(names))
 
 
@@ -355,6 +352,19 @@ def _image_files(folder: Path) -> dict[str, list[Path]]:
     if not files:
         raise BadInput(f"{folder} holds no image file; give the folder that holds the images")
     return files
+
+
+def _draw_objects(image: Chosen, masks: np.ndarray, channel: Mapping[str, int]) -> list[Box]:
+    """Unite the instances in ``masks`` (C, size, size); the boxes of those that have a pixel."""
+    boxes = []
+    for name, annotation in image.objects:
+        # Nearest neighbor, so that no pixel is half an object.
+        mask = Image.fromarray(instance_mask(image.record, annotation).astype(np.uint8))
+        mask = np.asarray(mask.resize(masks.shape[1:], Image.Resampling.NEAREST)) > 0
+        if mask.any():
+            masks[channel[name]] |= mask
+            boxes.append((channel[name], *tight_box(mask)))
+    return boxes
 
 
 def _read_image(record: Record, files: Mapping[str, list[Path]], size: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from operator import index
 from pathlib import Path
 
@@ -48,6 +47,12 @@ class SegmentationSet:
             if len(given) != len(images):
                 raise BadInput(f"{len(images)} images need as many {what}, got {len(given)}")
 
+        channels, height, width = expected[1:]
+        for n, box in ((n, box) for n, boxes in enumerate(self.boxes) for box in boxes):
+            c, x0, y0, x1, y1 = box if len(box) == 5 else [-1] * 5
+            if not (0 <= c < channels and 0 <= x0 <= x1 < width and 0 <= y0 <= y1 < height):
+                raise BadInput(f"box {box} of image {n} is not (class, x0, y0, x1, y1) inside it")
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -87,21 +92,15 @@ class SegmentationSet:
             about = json.loads((folder / "set.json").read_bytes())
             images, masks = (np.load(folder / name, mmap_mode="r") for name in _ARRAYS)
             boxes = [[tuple(map(index, box)) for box in boxes] for boxes in about["boxes"]]
-            limits = masks.shape[1], *images.shape[:1:-1]
-            for c, x0, y0, x1, y1 in chain(*boxes):
-                if not (
-                    0 <= c < limits[0] and 0 <= x0 <= x1 < limits[1] and 0 <= y0 <= y1 < limits[2]
-                ):
-                    raise ValueError("a box is not inside its image")
-            classes = tuple(
+            classes = [
                 ClassSpec(c["name"], c["value"], tuple(c["band"]), tuple(c["color"]))
                 for c in about["classes"]
-            )
-            return cls(images, masks, boxes, classes, about["name"], tuple(about.get("names", ())))
+            ]
+            names = tuple(about.get("names", ()))
+            return cls(images, masks, boxes, tuple(classes), about["name"], names)
         except Exception as error:  # numpy parses an array's header as Python, errors and all
-            raise BadInput(
-                f"{folder} holds no intact set ({reason(error)}); make it again"
-            ) from error
+            line = f"{folder} holds no intact set ({reason(error)}); make it again"
+            raise BadInput(line) from error
 
 
 def blank(count: int, classes: int, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import pooch
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -22,6 +23,7 @@ ARCHIVE = "annotations_trainval2017.zip"
 ARCHIVE_HASH = "md5:f4bbac642086de4f52a3fdda2de5fa2c"
 # A server or a line that is down fails every image; do not try thousands of them in vain.
 _FAILURES_IN_A_ROW = 20
+pooch.get_logger().setLevel(logging.ERROR)  # bars and warnings say the rest
 
 
 def fetch_annotations(
@@ -35,11 +37,8 @@ def fetch_annotations(
     Raises:
         BadInput: the archive cannot be had or is not COCO's.
     """
-    import pooch
-
     member = f"annotations/instances_{split}.json"
     if not Path(out, member).is_file():
-        pooch.get_logger().setLevel(logging.ERROR)
         unzip = pooch.Unzip([member], extract_dir=".")
         downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
         url = f"{base_url}/annotations/{ARCHIVE}"
@@ -76,24 +75,19 @@ def fetch_images(
     Raises:
         BadInput: 20 images in a row failed. What is finished stays.
     """
-    import pooch
-
-    pooch.get_logger().setLevel(logging.ERROR)
     url, wanted = f"{base_url}/{split}/", dict.fromkeys(sizes)
     source = pooch.create(Path(out, split), url, registry=wanted, retry_if_failed=retries)
-    downloader = pooch.HTTPDownloader(timeout=30)
     left_out: dict[str, str] = {}
     in_a_row = 0
     pool = ThreadPoolExecutor(8)
     try:
-        futures = {pool.submit(source.fetch, name, downloader=downloader): name for name in sizes}
+        futures = {pool.submit(_fetch_image, source, name, sizes[name]): name for name in sizes}
         for future in tqdm(as_completed(futures), "COCO images", len(futures), unit="image"):
             name, in_a_row = futures[future], in_a_row + 1
-            try:
-                _check_image(Path(future.result()), sizes[name])
-                in_a_row = 0
-            except Exception as error:  # whatever the network and the decoder come up with
+            if error := future.exception():  # whatever the network and the decoder come up with
                 left_out[name] = f"{type(error).__name__}: {error}"
+            else:
+                in_a_row = 0
             if in_a_row == _FAILURES_IN_A_ROW:
                 raise BadInput(
                     f"{in_a_row} images in a row failed at {base_url} (the last: "
@@ -106,8 +100,9 @@ def fetch_images(
     return left_out
 
 
-def _check_image(path: Path, size: tuple[int, int]) -> None:
-    """Remove a fetched image, and say why, if it is not a whole JPEG of that size."""
+def _fetch_image(source: pooch.Pooch, name: str, size: tuple[int, int]) -> None:
+    """Fetch an image; remove it, and say why, if it is not a whole JPEG of that size."""
+    path = Path(source.fetch(name, downloader=pooch.HTTPDownloader(timeout=30)))
     try:
         with Image.open(path, formats=("JPEG",)) as image:
             if image.size != size:

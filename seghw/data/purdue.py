@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from seghw.config import SHAPES5
-from seghw.data.dataset import Box, SegmentationSet
+from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput, reason
 from seghw.io import atomic_write
 
 LABEL_MAP = {spec.name: spec.value for spec in SHAPES5}
 _VALUES = np.array([spec.value for spec in SHAPES5], np.uint8)[:, None, None]
+# DLStudio documents the values as keys of the boxes but uses the indices.
+_INDICES = {spec.value: c for c, spec in enumerate(SHAPES5)}
 #: An archive may unpack to four times the course's 10,000 images.
 MAX_ARCHIVE_BYTES = 2 << 30
 
@@ -110,7 +112,9 @@ def _as_set(loaded: Any, name: str) -> SegmentationSet:
             masks.append(mask == _VALUES)
             if mask.shape != (5, size, size) or masks[-1].sum() != np.count_nonzero(mask):
                 raise ValueError(f"its mask {mask.shape} is of another shape or holds other values")
-            boxes.append(_boxes(box_map, size))
+            by_class = {index(key): box_map[key] for key in sorted(box_map, key=index)}
+            pairs = [(_INDICES.get(c, c), b) for c, of_class in by_class.items() for b in of_class]
+            boxes.append([(c, *map(index, corners)) for c, corners in pairs])
         except Exception as error:
             raise ValueError(f"image {row}: {reason(error)}") from error
     return SegmentationSet(np.array(images), np.array(masks), boxes, SHAPES5, name)
@@ -123,18 +127,6 @@ def _channel(values: Any) -> np.ndarray:
     if not isinstance(values, list):
         raise ValueError(f"a channel is a {type(values).__name__}, not a list of ints")
     return np.frombuffer(bytes(values), np.uint8)
-
-
-def _boxes(box_map: dict, size: int) -> list[Box]:
-    """Boxes sorted by class; DLStudio documents the values as keys but uses the indices."""
-    indices, boxes = {spec.value: i for i, spec in enumerate(SHAPES5)}, []
-    for key in sorted(box_map, key=index):
-        c = indices.get(index(key), index(key))
-        for x0, y0, x1, y1 in (map(index, corners) for corners in box_map[key]):
-            if not (0 <= c < 5 and 0 <= x0 <= x1 < size and 0 <= y0 <= y1 < size):
-                raise ValueError(f"no class {c}, or its box {(x0, y0, x1, y1)} is not inside")
-            boxes.append((c, x0, y0, x1, y1))
-    return boxes
 
 
 class _Call:

@@ -98,10 +98,6 @@ def _rectangle(rng: np.random.Generator) -> np.ndarray:
     return np.array([corner, -corner.conjugate(), -corner, corner.conjugate()])
 
 
-def _oval(rng: np.random.Generator) -> np.ndarray:
-    return _CIRCLE.real + 1j * rng.uniform(0.4, 0.62) * _CIRCLE.imag
-
-
 _CIRCLE = np.exp(1j * np.linspace(0, 2 * np.pi, 48, endpoint=False))
 #: Corners x + iy round 0, the farthest at distance 1.
 _OUTLINES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
@@ -109,7 +105,7 @@ _OUTLINES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     # 0.4 rad of play keeps every angle between 37 and 83 degrees.
     "triangle": lambda rng: np.exp(1j * (np.arange(3) * 2 * np.pi / 3 + rng.uniform(-0.4, 0.4, 3))),
     "disk": lambda rng: _CIRCLE,
-    "oval": _oval,
+    "oval": lambda rng: _CIRCLE.real + 1j * rng.uniform(0.4, 0.62) * _CIRCLE.imag,
     "star": lambda rng: (
         np.exp(1j * np.arange(10) * np.pi / 5) * np.tile([1, rng.uniform(0.38, 0.48)], 5)
     ),

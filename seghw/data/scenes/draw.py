@@ -19,6 +19,10 @@ from seghw.io import atomic_folder
 # Coverage comes in quarters; more than half of a pixel leaves no room for a second owner.
 _HALF = 128
 _LEAST_VISIBLE = 50  # pixels; what shows less is not annotated
+_CATEGORIES = [
+    {"supercategory": kind.supercategory, "id": kind.id, "name": kind.name}
+    for kind in sorted(WANTED + DISTRACTORS)
+]
 
 
 def draw_scenes(
@@ -51,33 +55,36 @@ def draw_scenes(
     if not all(isinstance(side, int) and 280 <= side <= 1024 for side in sides):
         raise BadInput(f"size must be (width, height), each from 280 to 1024 pixels, got {size!r}")
     inside = Path("annotations") / "instances_scenes.json"
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    images, annotations = [], []
     with atomic_folder(folder) as temporary:
         (temporary / "images").mkdir()
         (temporary / "annotations").mkdir()
         for i in tqdm(range(count), desc="drawing scenes", unit="image", leave=False, delay=2):
-            rng = np.random.default_rng([seed, i])
-            scene = draw_scene(rng, *size)
-            picture = scene.picture()
-            name = f"{i + 1:012d}.jpg"
-            picture.save(temporary / "images" / name, quality=int(rng.integers(70, 96)))
-            sides = {"width": picture.width, "height": picture.height}
-            images.append({"id": i + 1, "license": 1, "file_name": name} | sides)
-            for instance in _annotations(scene):
+            image, instances = _draw_image(temporary / "images", i, seed, size)
+            images.append(image)
+            for instance in instances:
                 annotations.append({"id": len(annotations) + 1, "image_id": i + 1} | instance)
         about = {
             "info": {"description": f"Drawn pizzas, cats and buses, seed {seed}"},
             "licenses": [{"id": 1, "name": "MIT", "url": "https://opensource.org/license/mit"}],
             "images": images,
             "annotations": annotations,
-            "categories": [
-                {"supercategory": kind.supercategory, "id": kind.id, "name": kind.name}
-                for kind in sorted(WANTED + DISTRACTORS)
-            ],
+            "categories": _CATEGORIES,
         }
         (temporary / inside).write_text(json.dumps(about), encoding="utf-8")
     return Path(folder) / inside
+
+
+def _draw_image(
+    folder: Path, i: int, seed: int, size: tuple[int, int]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Write image ``i``; its entry of "images", and those of "annotations" without the ids."""
+    rng = np.random.default_rng([seed, i])
+    scene = draw_scene(rng, *size)
+    picture, name = scene.picture(), f"{i + 1:012d}.jpg"
+    picture.save(folder / name, quality=int(rng.integers(70, 96)))
+    sides = {"width": picture.width, "height": picture.height}
+    return {"id": i + 1, "license": 1, "file_name": name} | sides, _annotations(scene)
 
 
 def _annotations(scene: Scene) -> list[dict[str, Any]]:
