@@ -55,9 +55,11 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if path.exists():  # an empty folder; only POSIX renames over one
-            path.rmdir()
-        temporary.replace(path)
+        if path.exists():  # an empty folder, which may be somebody's current one
+            for child in sorted(temporary.iterdir()):
+                child.replace(path / child.name)
+        else:
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
