@@ -337,10 +337,10 @@ def make_figures(
         measured = partial(BEYOND["claims"], records, path=out / "claims.csv")
         pictures[out / "beyond/claims.png"] = measured
     captions = defaultdict(dict)
-    with mpl.rc_context(), tqdm(total=len(tables) + len(pictures), unit="file") as bar:
+    with mpl.rc_context(), tqdm(total=len(tables) + len(pictures), unit="file", delay=1) as bar:
         nb.use_style()
         for path, make in (tables | pictures).items():
-            bar.set_description(path.name)
+            bar.set_description(path.name, refresh=False)
             if path in tables:
                 make(path)
             else:
