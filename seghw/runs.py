@@ -18,7 +18,8 @@
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
         BadInput: the folder holds no record, or a damaged one.
     """
     path = Path(folder, "run.json")
-    try:
+    with reading(path):
         record = json.loads(path.read_text(encoding="utf-8"))
         config = TrainConfig.from_dict(record["config"])
         fields = config.to_dict() | {"coefficient": config.coefficient or 0.0}
@@ -101,8 +102,15 @@ def read_run(folder: str | Path) -> dict[str, Any]:
             "epoch_scores": epochs,
             "folder": path.parent,
         }
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A block that reads a run's record; what goes wrong is a ``BadInput`` with the way out."""
+    try:
+        yield
     except FileNotFoundError as error:
-        raise BadInput(f"{folder} holds no finished run: run.json is missing") from error
+        raise BadInput(f"{path.parent} holds no finished run: run.json is missing") from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise BadInput(
             f"{path} is damaged ({reason(error)}); remove its folder and train the run again"

@@ -15,6 +15,7 @@ from seghw.config import PROFILES, TrainConfig
 from seghw.errors import BadInput, reason
 from seghw.io import atomic_write
 from seghw.network import MUNet, UNet
+from seghw.runs import reading
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
@@ -24,17 +25,11 @@ def read_record(folder: str | Path) -> dict[str, Any]:
         BadInput: it is missing or damaged.
     """
     path = Path(folder, "run.json")
-    try:
+    with reading(path):
         record = json.loads(path.read_text(encoding="utf-8"))
         TrainConfig.from_dict(record["config"])
         record["data"]["digest"]  # as every record of a run that began has
         return record
-    except FileNotFoundError as error:
-        raise BadInput(f"{folder} holds no finished run: run.json is missing") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise BadInput(
-            f"{path} is damaged ({reason(error)}); remove its folder and train the run again"
-        ) from error
 
 
 def build_network(config: TrainConfig) -> nn.Module:
