@@ -143,7 +143,7 @@ def test_what_cannot_be_had_is_left_out_and_named(server, tmp_path):
     server.files[f"/{SPLIT}/1.jpg"] = b"<html>please log in</html>"
     server.files[f"/{SPLIT}/2.jpg"] = jpeg(2, (10, 10))
     with pytest.warns(UserWarning, match="3 of 4 images left out"):
-        left_out = fetch(server, sizes, tmp_path, retries=1)
+        fetch(server, sizes, tmp_path, retries=1)
     assert set(left_out) == {"0.jpg", "1.jpg", "2.jpg"}
     assert "UnidentifiedImageError" in left_out["1.jpg"]
     assert "annotated as (64, 48)" in left_out["2.jpg"]

@@ -1,7 +1,7 @@
 """Fetch COCO's annotations and then only the images that are wanted: hundreds of MB, not 25 GB.
 
-Pooch does the work: a file gets its name when it is whole, the archive's hash is checked, and a
-second call fetches what is still missing. https://www.fatiando.org/pooch
+Pooch (https://www.fatiando.org/pooch) does the work: a file gets its name when it is whole, and a
+second call fetches what is still missing.
 """
 
 import logging
@@ -21,8 +21,7 @@ BASE_URL = "http://images.cocodataset.org"
 ARCHIVE = "annotations_trainval2017.zip"
 #: As other projects' download scripts have it.
 ARCHIVE_HASH = "md5:f4bbac642086de4f52a3fdda2de5fa2c"
-# A server or a line that is down fails every image; do not try thousands of them in vain.
-_FAILURES_IN_A_ROW = 20
+_FAILURES_IN_A_ROW = 20  # then the server or the line is down
 pooch.get_logger().setLevel(logging.ERROR)  # bars and warnings say the rest
 
 
@@ -37,9 +36,9 @@ def fetch_annotations(
     Raises:
         BadInput: the archive cannot be had or is not COCO's.
     """
-    member = f"annotations/instances_{split}.json"
-    if not Path(out, member).is_file():
-        unzip = pooch.Unzip([member], extract_dir=".")
+    path = Path(out, "annotations", f"instances_{split}.json")
+    if not path.is_file():
+        unzip = pooch.Unzip([f"annotations/{path.name}"], extract_dir=".")
         downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
         url = f"{base_url}/annotations/{ARCHIVE}"
         try:
@@ -49,7 +48,7 @@ def fetch_annotations(
                 f"cannot fetch {ARCHIVE} from {base_url} ({error}); check the network and the "
                 f"address, remove {Path(out, ARCHIVE)} if it is damaged, and run it again"
             ) from error
-    return Path(out, member)
+    return path
 
 
 def fetch_images(
@@ -59,8 +58,10 @@ def fetch_images(
     *,
     base_url: str = BASE_URL,
     retries: int = 4,
-) -> dict[str, str]:
+) -> None:
     """Fetch images to ``out/<split>/``; those that are there already are checked and stay.
+
+    One warning counts those that could not be had.
 
     Args:
         out: folder to fill.
@@ -69,35 +70,33 @@ def fetch_images(
         base_url: where COCO is served.
         retries: further tries of each after a timeout or a broken connection.
 
-    Returns:
-        File name to the reason, of those that could not be had; one warning counts them.
-
     Raises:
         BadInput: 20 images in a row failed. What is finished stays.
     """
-    url, wanted = f"{base_url}/{split}/", dict.fromkeys(sizes)
-    source = pooch.create(Path(out, split), url, registry=wanted, retry_if_failed=retries)
+    source = pooch.create(
+        Path(out, split),
+        f"{base_url}/{split}/",
+        registry=dict.fromkeys(sizes),
+        retry_if_failed=retries,
+    )
     left_out: dict[str, str] = {}
-    in_a_row = 0
-    pool = ThreadPoolExecutor(8)
+    in_a_row, pool = 0, ThreadPoolExecutor(8)
     try:
         futures = {pool.submit(_fetch_image, source, name, sizes[name]): name for name in sizes}
         for future in tqdm(as_completed(futures), "COCO images", len(futures), unit="image"):
-            name, in_a_row = futures[future], in_a_row + 1
-            if error := future.exception():  # whatever the network and the decoder come up with
-                left_out[name] = f"{type(error).__name__}: {error}"
-            else:
-                in_a_row = 0
+            error = future.exception()  # whatever the network and the decoder come up with
+            in_a_row = in_a_row + 1 if error else 0
+            if error:
+                left_out[futures[future]] = f"{type(error).__name__}: {error}"
             if in_a_row == _FAILURES_IN_A_ROW:
                 raise BadInput(
-                    f"{in_a_row} images in a row failed at {base_url} (the last: "
-                    f"{left_out[name]}); run it again later: what has come stays"
+                    f"{in_a_row} images in a row failed at {base_url} (the last: {error}); "
+                    "run it again later: what has come stays"
                 )
     finally:
         pool.shutdown(cancel_futures=True)
     if left_out:
         warnings.warn(list_left_out(left_out, len(sizes)), stacklevel=2)
-    return left_out
 
 
 def _fetch_image(source: pooch.Pooch, name: str, size: tuple[int, int]) -> None:

@@ -1,7 +1,6 @@
 """Which data a run sees: the real set where it has been brought, the drawn one otherwise.
 
-Drawn sets are made on first use. Those that take long to make are cached below
-``data/cache``, as are real sets once they have been read.
+Drawn sets are made on first use. What takes long to make or to read is kept in ``data/cache``.
 """
 
 import hashlib
@@ -41,28 +40,29 @@ def default_dataset(family: str) -> str:
 def describe_data(dataset: str) -> str:
     """One line about a data set: real or drawn, and where the real one is.
 
-    Commands and notebooks print it, so that nobody takes drawn images for real ones, nor
-    overlooks that real ones lie unused below ``data/``.
+    So that nobody takes drawn images for real ones, nor overlooks real ones below ``data/``.
     """
-    archives, photographs = _missing_archives(), (COCO_SET / "set.json").is_file()
-    unused = "go by the name {} and are not used here"
-    if dataset == "purdue5":
-        where = f"{archives} missing from data/" if archives else "the course's archives in data/"
-        about = f"PurdueShapes5MultiObject, {where}"
-    elif dataset == "coco3":
-        about = f"photographs of COCO, {'in' if photographs else 'missing from'} data/coco3"
-    elif dataset == "shapes5":
-        real = f"the course's archives in data/ {unused.format('purdue5')}"
-        real = f"for the real set put {archives} into data/" if archives else real
-        about = f"drawn look-alikes of PurdueShapes5MultiObject; {real}"
-    elif dataset == "scenes3":
-        real = f"the photographs in data/coco3 {unused.format('coco3')}"
-        real = real if photographs else "`python -m seghw data coco` brings photographs of COCO"
-        about = f"drawn pizzas, cats and buses; {real}"
+    missing, photographs = _missing_archives(), default_dataset("coco") == "coco3"
+    if missing:
+        archives, put = (
+            f"{missing} missing from data/",
+            f"for the real set put {missing} into data/",
+        )
     else:
-        classes_of(dataset)  # refuses what is no name of a set
-        about = "a set of your own, given with --data"
-    return f"{dataset}: {about}"
+        archives = "the course's archives in data/"
+        put = f"{archives} go by the name purdue5 and are not used here"
+    if photographs:
+        bring = "the photographs in data/coco3 go by the name coco3 and are not used here"
+    else:
+        bring = "`python -m seghw data coco` brings photographs of COCO"
+    about = {
+        "purdue5": f"PurdueShapes5MultiObject, {archives}",
+        "shapes5": f"drawn look-alikes of PurdueShapes5MultiObject; {put}",
+        "coco3": f"photographs of COCO, {'in' if photographs else 'missing from'} data/coco3",
+        "scenes3": f"drawn pizzas, cats and buses; {bring}",
+    }
+    classes_of(dataset)  # refuses what is no name of a set
+    return f"{dataset}: {about.get(dataset, 'a set of your own, given with --data')}"
 
 
 def open_split(config: TrainConfig, split: str) -> SegmentationSet:
@@ -88,11 +88,10 @@ def open_split(config: TrainConfig, split: str) -> SegmentationSet:
         case "scenes3":
             name = f"scenes3-seed{seed}-{count}-{size}"
             return cached_scenes(name, math.ceil(1.8 * count), seed, size).subset(slice(count))
+        case "purdue5" if split == "test":
+            return _purdue("test").subset(slice(count))
         case "purdue5":
-            data = _purdue("test" if split == "test" else "train")
-            if split == "test":
-                return data.subset(slice(count))
-            return split_real(data, split, count, (0.95,))
+            return split_real(_purdue("train"), split, count, (0.95,))
         case "coco3":
             return split_real(_coco(size), split, count)
     raise BadInput(f"{config.dataset} is a set of your own; give its folder with --data")
@@ -146,19 +145,18 @@ def digest(data: SegmentationSet) -> str:
 def cached_scenes(
     name: str, drawn: int, seed: int, size: int, instances: coco.Instances = "single"
 ) -> SegmentationSet:
-    """Drawn scenes that pass the rule, stored below ``data/cache`` as ``name``.
+    """Of ``drawn`` scenes those that pass ``coco.select``'s rule, kept below ``data/cache``.
 
     Args:
         name: of the folder.
-        drawn: how many scenes are drawn; about two in three hold exactly one large object.
+        drawn: how many; about two in three hold exactly one large object.
         seed: of the drawing.
         size: side in pixels.
-        instances: the rule of ``coco.select``.
+        instances: the rule.
     """
 
-    folder = CACHE / f"scenes-seed{seed}-{drawn}"
-
     def make() -> SegmentationSet:
+        folder = CACHE / f"scenes-seed{seed}-{drawn}"
         annotations = folder / "annotations" / "instances_scenes.json"
         if not annotations.is_file():
             draw_scenes(folder, drawn, seed)
@@ -176,8 +174,7 @@ def _purdue(part: str) -> SegmentationSet:
     archive = ARCHIVES[part]
     if not archive.is_file():
         raise BadInput(f"{archive} is missing; put the course's archive there")
-    with archive.open("rb") as file:
-        # By content, so that another archive under the same name is not mistaken for this one.
+    with archive.open("rb") as file:  # another archive may come under the same name
         sha = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     return _cached(f"purdue5-{archive.stem}-{sha}", lambda: purdue.read_archive(archive))
 
@@ -186,14 +183,11 @@ def _coco(size: int) -> SegmentationSet:
     if not COCO_SET.is_dir():
         raise BadInput(f"{COCO_SET} is missing; make it with `python -m seghw data coco`")
     data = SegmentationSet.load(COCO_SET)
-    names, wanted = (", ".join(c.name for c in classes) for classes in (data.classes, COCO3))
-    if names != wanted:
-        raise BadInput(
-            f"{COCO_SET} holds the classes {names}, not {wanted}; build sets of other classes "
-            "elsewhere, with --out"
-        )
-    height, width = data.images.shape[2:]
-    if (height, width) != (size, size):
+    if [c.name for c in data.classes] != [c.name for c in COCO3]:
+        names = ", ".join(c.name for c in data.classes)
+        raise BadInput(f"{COCO_SET} holds the classes {names}; build others elsewhere, with --out")
+    if data.images.shape[2:] != (size, size):
+        height, width = data.images.shape[2:]
         warnings.warn(
             f"{COCO_SET} holds images of {height} x {width} and they are used so; the profile is "
             f"made for {size} x {size}: build the set with --size {size} for that",
@@ -207,9 +201,8 @@ def _cached(name: str, make: Callable[[], SegmentationSet]) -> SegmentationSet:
     folder = CACHE / name
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / f".{name}.lock"):
-        if folder.exists():
-            with suppress(BadInput):  # what is damaged, or of an older version, is made again
-                return SegmentationSet.load(folder)
-            shutil.rmtree(folder)
+        with suppress(BadInput):
+            return SegmentationSet.load(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # what is damaged
         make().save(folder)
     return SegmentationSet.load(folder)
