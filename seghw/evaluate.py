@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,11 +49,8 @@ def predict(model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str) 
     Returns:
         bool (N, C, H, W).
     """
-    classes = classes_of(dataset)
-    decoded = [
-        recipe.decode(output, classes).numpy() for output in outputs(model, images, recipe, dataset)
-    ]
-    return np.concatenate(decoded)
+    classes, batched = classes_of(dataset), outputs(model, images, recipe, dataset)
+    return np.concatenate([recipe.decode(output, classes).numpy() for output in batched])
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +84,12 @@ class Evaluation:
 
     def table(self) -> pd.DataFrame:
         """One row per image: its mean IoU, and each class's IoU, true and predicted pixels."""
-        names = [spec.name for spec in self.data.classes]
         tp, fp, fn, _ = np.moveaxis(self.counts, -1, 0)
         columns = {"image": np.arange(len(self.data)), "mean_iou": self.image_iou}
-        columns |= {f"iou_{n}": v for n, v in zip(names, metrics.iou(self.counts).T, strict=True)}
-        for kind, areas in (("true", tp + fn), ("predicted", tp + fp)):
-            columns |= {f"{kind}_{n}": v for n, v in zip(names, areas.T, strict=True)}
+        values = {"iou": metrics.iou(self.counts), "true": tp + fn, "predicted": tp + fp}
+        for kind, table in values.items():
+            for spec, column in zip(self.data.classes, table.T, strict=True):
+                columns[f"{kind}_{spec.name}"] = column
         return pd.DataFrame(columns)
 
 
@@ -126,26 +122,21 @@ def count_tables(
             outside of the mask, ``inside`` is the rest; ``small`` and ``large`` are the smallest
             and the largest third of all objects.
     """
-    step = predictable_step(config)
-
-    def on(part: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(part[:, :, ::step, ::step])
-
-    tolerance = max(1, round(0.02 * float(np.hypot(*data.masks.shape[2:]))))
-    core = inside(data.masks, 2 / 64 * data.masks.shape[-1])
-    small, large = small_and_large(data)
-    parts = {"inside": core, "edge": data.masks & ~core, "small": small, "large": large}
+    step, true = predictable_step(config), data.masks
+    every = (..., slice(None, None, step), slice(None, None, step))
+    tolerance = max(1, round(0.02 * float(np.hypot(*true.shape[2:]))))
     tables = {
-        "pixels": metrics.count(masks, data.masks),
-        "boundary": metrics.count_boundary(masks, data.masks, tolerance),
+        "pixels": metrics.count(masks, true),
+        "boundary": metrics.count_boundary(masks, true, tolerance),
     }
     if step > 1:
-        predicted, true = on(masks), on(data.masks)
-        tables["predictable_pixels"] = metrics.count(predicted, true)
+        tables["predictable_pixels"] = metrics.count(masks[every], true[every])
         near = max(1, round(tolerance / step))
-        tables["predictable_boundary"] = metrics.count_boundary(predicted, true, near)
+        tables["predictable_boundary"] = metrics.count_boundary(masks[every], true[every], near)
+    core, (small, large) = inside(true, 2 / 64 * true.shape[-1]), small_and_large(data)
+    parts = {"inside": core, "edge": true & ~core, "small": small, "large": large}
     for name, part in parts.items():
-        both = (metrics.pixels(on(part)), metrics.pixels(on(part & masks)))
+        both = (metrics.pixels(part[every]), metrics.pixels((part & masks)[every]))
         tables[name] = np.stack(both, -1)
     return {name: table.astype(np.min_scalar_type(table.max())) for name, table in tables.items()}
 
@@ -175,24 +166,6 @@ def small_and_large(data: SegmentationSet) -> tuple[np.ndarray, np.ndarray]:
     third, two_thirds = np.quantile(areas, (1 / 3, 2 / 3)) if places else (0, 0)
     small, large = np.zeros_like(data.masks), np.zeros_like(data.masks)
     for place, area in zip(places, areas, strict=True):
-        for part, chosen in ((small, area <= third), (large, area >= two_thirds)):
-            if chosen:
-                part[place] = data.masks[place]
+        small[place] |= data.masks[place] & (area <= third)
+        large[place] |= data.masks[place] & (area >= two_thirds)
     return small & ~large, large
-
-
-def write_counts(run_folder: str | Path) -> Path:
-    """Predict the test images of a run that has its weights, and write its ``counts.npz``.
-
-    Raises:
-        BadInput: the record, the weights or the data are missing or damaged.
-    """
-    from seghw.data.splits import open_split  # with train, which imports this module
-    from seghw.runs import read_run
-    from seghw.train.records import load_network, save_counts
-
-    config = read_run(run_folder)["config"]
-    data = open_split(config, "test")
-    masks = predict(load_network(run_folder), data.images, config.settings, config.dataset)
-    save_counts(count_tables(masks, data, config), Path(run_folder))
-    return Path(run_folder, "counts.npz")
