@@ -7,7 +7,6 @@ clicks. Nothing is fetched unless asked for, and only safetensors, which cannot 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -26,14 +24,16 @@ from seghw.errors import BadInput, reason
 
 SAM_TINY = DATA / "sam-tiny"  # comes with the project
 SAM_TINY_NAME = "SAM-tiny, trained here"
-# Class names by the "model_type" of config.json. SAM 2 and 3 are published with the configuration
-# of their video model, of which the image model is a part.
-_FAMILIES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
-_FAMILIES |= {"sam3_tracker": "Sam3Tracker", "sam3_video": "Sam3Tracker"}
+#: transformers' names by the "model_type" of config.json; SAM 2 and 3 are published with that of
+#: their video model, of which the image model is a part.
+_FAMILIES = {
+    "sam": "Sam",
+    "sam2": "Sam2",
+    "sam2_video": "Sam2",
+    "sam3_tracker": "Sam3Tracker",
+    "sam3_video": "Sam3Tracker",
+}
 _AT_ONCE = 16  # prompts that are decoded together: at most 0.4 GB on 1024 x 1024 pixels
-_EIGHT = np.ones((3, 3))  # neighbors, diagonal ones included
-# What transformers raises for files that are missing, damaged or another model's.
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
 
 
 @dataclass(eq=False)
@@ -75,8 +75,7 @@ def load_sam(
     """
     try:
         import transformers
-        from httpx import HTTPError  # of huggingface_hub, which transformers brings
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import snapshot_download  # which transformers brings
     except ImportError as error:
         raise BadInput("no segmenter without transformers; `pip install -e .[sam]`") from error
     folder = Path(SAM_TINY if source is None else source)
@@ -86,40 +85,24 @@ def load_sam(
             name, files = folder.as_posix(), ["*.json", "*.safetensors"]  # others are copies
             here = {"local_files_only": not download}
             folder = Path(snapshot_download(name, allow_patterns=files, **here))
-        with _quiet_transformers():
-            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            family = _FAMILIES.get(kind := config.model_type)
-            if family is None:
-                raise ValueError(f"a model of type {kind!r} is none of {', '.join(_FAMILIES)}")
-            processor = getattr(transformers, f"{family}Processor").from_pretrained(folder)
-            model, report = getattr(transformers, f"{family}Model").from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-            )
+        transformers.utils.logging.set_verbosity_error()  # what matters ends in an error here
+        transformers.utils.logging.disable_progress_bar()
+        kind = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+        if kind not in _FAMILIES:
+            raise ValueError(f"a model of type {kind!r} is none of {', '.join(_FAMILIES)}")
+        processor = getattr(transformers, f"{_FAMILIES[kind]}Processor").from_pretrained(folder)
+        model, report = getattr(transformers, f"{_FAMILIES[kind]}Model").from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
         if missing := sorted(report["missing_keys"]):
             raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]!r}")
-    except (*_UNREADABLE, HTTPError) as error:
+    except Exception as error:  # transformers, its hub and safetensors raise what they like
         raise BadInput(
             f"{source} is no SAM that can be opened; give a folder with config.json and model."
             "safetensors, or an id such as 'facebook/sam-vit-base', fetched before with "
             f"`hf download` ({reason(error)})"
         ) from error
     return Segmenter(name, model.to(device or best_device()).eval(), processor)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No bars, and no report on weights: what matters of it ends in an error here."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def segment_boxes(segmenter: Segmenter, image: np.ndarray, boxes: np.ndarray) -> Segments:
@@ -196,9 +179,6 @@ def segment_everything(
         pred_iou_thresh: masks at or below it are dropped.
         stability_score_thresh: likewise, 0..1.
         box_nms_thresh: of two masks whose boxes have a higher IoU, the lower one is dropped.
-
-    Raises:
-        BadInput: the image is not one, or the stability lies outside of 0..1.
     """
     _check(image)
     if not 0 <= stability_score_thresh <= 1:
@@ -356,7 +336,7 @@ def next_click(mask: np.ndarray, predicted: np.ndarray) -> tuple[int, int, int]:
     """
     largest, size = mask, 0
     for error in (mask & ~predicted, predicted & ~mask):
-        labels, _ = ndimage.label(error, _EIGHT)
+        labels, _ = ndimage.label(error, np.ones((3, 3)))  # diagonal steps join
         areas = np.bincount(labels.ravel())[1:]
         if areas.max(initial=0) > size:
             largest, size = labels == areas.argmax() + 1, areas.max()
