@@ -19,10 +19,9 @@ from seghw.devices import threads_for
 def outputs(
     model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str, batch_size: int = 32
 ) -> Iterator[Tensor]:
-    """The raw outputs for ``images``, uint8 (N, 3, H, W), batch by batch and in order.
+    """The raw outputs, float (n, C, H, W) on the CPU, for ``images``, uint8 (N, 3, H, W), in order.
 
-    Yields:
-        float (n, C, H, W) on the CPU. The network is left in the mode in which it came.
+    Batch by batch; the network is left in the mode in which it came.
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -38,16 +37,13 @@ def outputs(
 
 
 def predict(model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str) -> np.ndarray:
-    """Masks for ``images``.
+    """Masks, bool (N, C, H, W), for ``images``, uint8 (N, 3, H, W).
 
     Args:
         model: any network with one output channel per class.
-        images: uint8 (N, 3, H, W).
+        images: the images.
         recipe: how images become inputs and outputs masks.
         dataset: name of a data set, which gives the classes and the input's range.
-
-    Returns:
-        bool (N, C, H, W).
     """
     classes, batched = classes_of(dataset), outputs(model, images, recipe, dataset)
     return np.concatenate([recipe.decode(output, classes).numpy() for output in batched])
@@ -144,9 +140,7 @@ def count_tables(
 def inside(masks: np.ndarray, depth: float) -> np.ndarray:
     """The masks' pixels more than ``depth`` pixels away from whatever is outside of them.
 
-    Args:
-        masks: bool (N, C, H, W); beyond the image is outside.
-        depth: Euclidean, between the centers of pixels.
+    Masks are bool (N, C, H, W); beyond the image is outside.
     """
     outside = np.pad(~masks, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=True)
     return masks & ~metrics.within(outside, depth)[..., 1:-1, 1:-1]

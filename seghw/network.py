@@ -33,12 +33,8 @@ HEADS = ("report", "dense", "resize", "subpixel")
 class ASPP(nn.Module):
     """Look at one feature map at several dilation rates at once, and merge (Listing 1).
 
-    One 1 x 1 convolution keeps the detail; one 3 x 3 convolution per rate looks ``rate`` positions
-    away; a last 1 x 1 convolution merges their concatenation.
-
-    Args:
-        channels: channels in and out.
-        rates: dilation of each 3 x 3 branch, in positions of the feature map.
+    A 1 x 1 convolution keeps the detail, a 3 x 3 convolution per rate looks ``rate`` positions
+    away, a last 1 x 1 convolution merges them. ``channels`` in and out.
     """
 
     def __init__(self, channels: int, rates: Sequence[int] = (2, 4, 6)) -> None:
@@ -58,17 +54,17 @@ class ASPP(nn.Module):
 class SkipBlock(nn.Module):
     """DLStudio's ``SkipBlockDN`` and ``SkipBlockUP``: two convolutions with a shortcut.
 
-    A block that changes the number of channels has one convolution, not two.
+    ``out_channels`` are ``in_channels``, twice as many (the block then has one convolution, and the
+    shortcut doubles the input) or half as many (its shortcut is the input's second half).
 
     Args:
         in_channels: channels of the input.
-        out_channels: ``in_channels``; twice as many on the way down, half as many on the way up.
+        out_channels: channels of the output.
         up: transposed convolutions, as in the right arm of the U.
         resample: halve height and width (``up``: double them).
         head: how to double, one of ``HEADS``; under "report" the block also has DLStudio's second
             convolution where it never runs.
-        skip_connections: add the input to the output: as it is, doubled where the block widens, its
-            second half where the block narrows.
+        skip_connections: add the input to the output.
     """
 
     def __init__(
@@ -322,16 +318,9 @@ _FROM_DLSTUDIO = {
 def from_dlstudio(state_dict: Mapping[str, Tensor], *, skip_connections: bool = True) -> MUNet:
     """Build the network that a DLStudio ``mUNet`` state dict describes, with its weights.
 
-    Args:
-        state_dict: of DLStudio's ``mUNet``, or of the report's Listing 1 (with ASPP at rates
-            2, 4, 6).
-        skip_connections: as DLStudio's network was built; a state dict does not say it.
-
-    Returns:
-        A network with the same outputs, in training mode.
-
-    Raises:
-        BadInput: the state dict is of another network.
+    ``state_dict`` is of DLStudio's ``mUNet`` or of the report's Listing 1 (with ASPP at rates 2, 4,
+    6); another raises ``BadInput``. ``skip_connections`` is as that network was built, which a
+    state dict does not say. Returns a network with the same outputs, in training mode.
     """
     try:
         weights = {

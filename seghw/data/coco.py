@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path, PureWindowsPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -26,7 +26,6 @@ from seghw.errors import BadInput, reason
 from seghw.io import write_csv
 
 CLASSES = ("pizza", "cat", "bus")
-Instances = Literal["single", "any"]
 Record = Mapping[str, Any]  # an entry of one of the file's lists
 #: What is read of each list (https://cocodataset.org/#format-data).
 _FORMAT = {
@@ -48,17 +47,11 @@ class Chosen(NamedTuple):
     license: Record  # its entry of "licenses", empty where the file names none
 
 
-# -- the annotation file ---------------------------------------------------------------------------
-
-
 def read_annotations(source: str | Path | Record) -> Mapping[str, list[Record]]:
     """COCO's lists "images", "annotations", "categories" and "licenses", checked.
 
-    Args:
-        source: path of an ``instances_*.json``, or what ``json`` read from one.
-
-    Raises:
-        BadInput: the file is missing, not JSON, or not COCO's instance format.
+    ``source`` is the path of an ``instances_*.json``, or what ``json`` read from one. ``BadInput``
+    if it is missing, not JSON, or not COCO's instance format.
     """
     name = source if isinstance(source, str | Path) else "what was given"
     try:
@@ -115,20 +108,14 @@ def _of_classes(
     return of_image
 
 
-# -- one instance ----------------------------------------------------------------------------------
-
-
 def instance_mask(image: Record, annotation: Record) -> np.ndarray:
     """One instance as bool (H, W) at the annotated size: pycocotools' ``annToMask``.
 
-    Raises:
-        BadInput: its polygons or run lengths are malformed, or its bbox is not the mask's own box
-            to about 2 % of a side. (COCO's differ by some pixels where an outline has thin tips.)
+    ``BadInput`` if its polygons or run lengths are malformed, or its bbox is not the mask's own box
+    to about 2 % of a side. (COCO's differ by some pixels where an outline has thin tips.)
     """
     segmentation, size = annotation.get("segmentation"), (image["height"], image["width"])
     try:
-        if not segmentation:
-            raise ValueError("it has no segmentation")
         fill = _fill_runs if isinstance(segmentation, dict) else _fill_polygons
         mask = fill(segmentation, size)
         if mask.any():
@@ -154,7 +141,7 @@ def _fill_polygons(polygons: Any, size: tuple[int, int]) -> np.ndarray:
     """Bool ``size`` (H, W) from lists of x, y that pycocotools' C can fill."""
     from pycocotools import mask as mask_utils
 
-    outlines = [np.asarray(points, float).reshape(-1, 2) for points in polygons]
+    outlines = [np.asarray(points, float).reshape(-1, 2) for points in polygons or [[]]]
     for corners in outlines:
         # Annotators overshoot the image a little, never by its size.
         if len(corners) < 3 or not (np.abs(corners) <= 2 * max(size)).all():
@@ -194,23 +181,18 @@ def _decompressed(letters: bytes) -> list[int]:
     return counts
 
 
-# -- the homework's rule ---------------------------------------------------------------------------
-
-
 def select(
     annotations: str | Path | Record,
     classes: Sequence[str] = CLASSES,
     min_box: float = 200,
-    instances: Instances = "single",
+    instances: str = "single",
     min_area: float = 0,
 ) -> list[Chosen]:
     """Choose images by their annotations, in order of image id.
 
-    Crowd regions are never a target and never count as an instance.
-
     Args:
         annotations: what ``read_annotations`` takes.
-        classes: category names.
+        classes: category names. Crowd regions never count.
         min_box: smallest side of the bounding box, in pixels of the original image.
         instances: "single" is the homework's rule: exactly one instance over all ``classes``,
             its box at least ``min_box`` on both sides. "any": at least one instance, of any size.
@@ -218,7 +200,7 @@ def select(
 
     Raises:
         BadInput: the annotations cannot be used, a class is not in them or cannot be part of a
-            run's name, the outline or the box that decides is malformed, or no image is chosen.
+            run's name, or no image is chosen.
     """
     if instances not in ("single", "any"):
         raise BadInput(f"instances must be 'single' or 'any', got {instances!r}")
@@ -253,9 +235,6 @@ def select(
     return chosen
 
 
-# -- images and masks ------------------------------------------------------------------------------
-
-
 def rasterize(
     chosen: Sequence[Chosen],
     images: str | Path,
@@ -274,12 +253,8 @@ def rasterize(
         chosen: what ``select`` returned for the same ``classes``.
         images: folder with the image files, directly or in subfolders such as ``train2017``.
         classes: names of the masks, in order.
-        size: side in pixels, a multiple of 8 because the network halves it three times.
+        size: side in pixels, a multiple of 8.
         name: the set's.
-
-    Raises:
-        BadInput: ``size`` or the folder cannot be used, an outline or a box is malformed, or no
-            image is left.
     """
     files = _image_files(Path(images))
     pixels, masks = blank(len(chosen), len(classes), size)
@@ -291,7 +266,15 @@ def rasterize(
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             left_out[file_name] = reason(error)
             continue
-        if seen := _draw_objects(image, masks[n], classes):
+        seen: list[Box] = []
+        for name_of_class, annotation in image.objects:
+            mask = Image.fromarray(instance_mask(image.record, annotation).astype(np.uint8))
+            mask = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST)) > 0
+            if mask.any():
+                c = classes.index(name_of_class)
+                masks[n, c] |= mask
+                seen.append((c, *tight_box(mask)))
+        if seen:
             boxes.append(seen)
             names.append(file_name)
         else:
@@ -310,7 +293,7 @@ def build(
     classes: Sequence[str] = CLASSES,
     size: int = 256,
     min_box: float = 200,
-    instances: Instances = "single",
+    instances: str = "single",
     min_area: float = 0,
     name: str = "COCO",
 ) -> SegmentationSet:
@@ -349,18 +332,6 @@ def _image_files(folder: Path) -> dict[str, list[Path]]:
     if not files:
         raise BadInput(f"{folder} holds no image file; give the folder that holds the images")
     return files
-
-
-def _draw_objects(image: Chosen, masks: np.ndarray, classes: Sequence[str]) -> list[Box]:
-    """Unite the instances in ``masks`` (C, size, size); the boxes of those that have a pixel."""
-    boxes = []
-    for name, annotation in image.objects:
-        mask = Image.fromarray(instance_mask(image.record, annotation).astype(np.uint8))
-        mask = np.asarray(mask.resize(masks.shape[1:], Image.Resampling.NEAREST)) > 0
-        if mask.any():
-            masks[classes.index(name)] |= mask
-            boxes.append((classes.index(name), *tight_box(mask)))
-    return boxes
 
 
 def _read_image(record: Record, files: Mapping[str, list[Path]], size: int) -> np.ndarray:

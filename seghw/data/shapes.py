@@ -31,9 +31,6 @@ def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
     Returns:
         Images uint8 (count, 3, size, size), masks bool (count, 5, size, size), classes SHAPES5;
         the boxes of an image stand in the order in which its objects were drawn.
-
-    Raises:
-        BadInput: ``count``, ``seed`` or ``size`` is none of these.
     """
     count, seed = whole_number("count", count, least=1), whole_number("seed", seed, least=0)
     images, masks = blank(count, len(SHAPES5), size)

@@ -38,45 +38,31 @@ def default_dataset(family: str) -> str:
 
 
 def describe_data(dataset: str) -> str:
-    """One line about a data set: real or drawn, and where the real one is.
-
-    So that nobody takes drawn images for real ones, nor overlooks real ones below ``data/``.
-    """
+    """One line about a data set: real or drawn, and where the real one is."""
     missing, photographs = _missing_archives(), default_dataset("coco") == "coco3"
-    if missing:
-        archives, put = (
-            f"{missing} missing from data/",
-            f"for the real set put {missing} into data/",
-        )
-    else:
-        archives = "the course's archives in data/"
-        put = f"{archives} go by the name purdue5 and are not used here"
+    archives = f"{missing} missing from data/" if missing else "the course's archives in data/"
+    real_shapes = f"for the real set put {missing} into data/"
+    real_photographs = "`python -m seghw data coco` brings photographs of COCO"
+    if not missing:
+        real_shapes = f"{archives} go by the name purdue5 and are not used here"
     if photographs:
-        bring = "the photographs in data/coco3 go by the name coco3 and are not used here"
-    else:
-        bring = "`python -m seghw data coco` brings photographs of COCO"
+        real_photographs = "those in data/coco3 go by the name coco3 and are not used here"
     about = {
         "purdue5": f"PurdueShapes5MultiObject, {archives}",
-        "shapes5": f"drawn look-alikes of PurdueShapes5MultiObject; {put}",
+        "shapes5": f"drawn look-alikes of PurdueShapes5MultiObject; {real_shapes}",
         "coco3": f"photographs of COCO, {'in' if photographs else 'missing from'} data/coco3",
-        "scenes3": f"drawn pizzas, cats and buses; {bring}",
+        "scenes3": f"drawn pizzas, cats and buses; {real_photographs}",
     }
     classes_of(dataset)  # refuses what is no name of a set
     return f"{dataset}: {about.get(dataset, 'a set of your own, given with --data')}"
 
 
 def open_split(config: TrainConfig, split: str) -> SegmentationSet:
-    """One split of a run's data set, with as many images as its profile asks for at most.
+    """One split, of ``config.SPLITS``, of a run's data set: at most its profile's number of images.
 
-    A real COCO set keeps the size at which it was built; a warning says so where the profile is
-    made for another one.
-
-    Args:
-        config: gives the data set and the profile.
-        split: one of ``config.SPLITS``; their images never overlap.
-
-    Raises:
-        BadInput: a real set is asked for and not there, or has too few images or other classes.
+    The splits share no image. A real COCO set keeps the size at which it was built; a warning says
+    so where the profile is made for another one. ``BadInput`` if a real set is asked for and not
+    there, or has too few images or other classes.
     """
     if split not in SPLITS:
         raise BadInput(f"split must be one of {SPLITS}, got {split!r}")
@@ -103,16 +89,13 @@ def split_real(
     count: int | None = None,
     parts: Sequence[float] = (0.7, 0.15),
 ) -> SegmentationSet:
-    """A random part of a set, always the same; only its images are read.
+    """A random part of a set of six images or more, always the same; only its images are read.
 
     Args:
-        data: at least six images.
-        split: one of ``config.SPLITS``.
+        data: the set.
+        split: one of ``config.SPLITS``; ``BadInput`` if it would be empty.
         count: keep the first so many images of the split at most; None keeps all.
         parts: shares of the set that the first splits take; the last one takes the rest.
-
-    Raises:
-        BadInput: the split would be empty.
     """
     order = np.random.default_rng(0).permutation(len(data))
     ends = np.round(np.cumsum(parts) * len(data)).astype(int)
@@ -143,17 +126,9 @@ def digest(data: SegmentationSet) -> str:
 
 
 def cached_scenes(
-    name: str, drawn: int, seed: int, size: int, instances: coco.Instances = "single"
+    name: str, drawn: int, seed: int, size: int, instances: str = "single"
 ) -> SegmentationSet:
-    """Of ``drawn`` scenes those that pass ``coco.select``'s rule, kept below ``data/cache``.
-
-    Args:
-        name: of the folder.
-        drawn: how many; about two in three hold exactly one large object.
-        seed: of the drawing.
-        size: side in pixels.
-        instances: the rule.
-    """
+    """Of ``drawn`` scenes those that ``coco.build`` takes, kept as ``data/cache/name``."""
 
     def make() -> SegmentationSet:
         folder = CACHE / f"scenes-seed{seed}-{drawn}"
@@ -183,11 +158,11 @@ def _coco(size: int) -> SegmentationSet:
     if not COCO_SET.is_dir():
         raise BadInput(f"{COCO_SET} is missing; make it with `python -m seghw data coco`")
     data = SegmentationSet.load(COCO_SET)
-    if [c.name for c in data.classes] != [c.name for c in COCO3]:
-        names = ", ".join(c.name for c in data.classes)
+    if data.classes != COCO3:
+        names = ", ".join(spec.name for spec in data.classes)
         raise BadInput(f"{COCO_SET} holds the classes {names}; build others elsewhere, with --out")
-    if data.images.shape[2:] != (size, size):
-        height, width = data.images.shape[2:]
+    height, width = data.images.shape[2:]
+    if (height, width) != (size, size):
         warnings.warn(
             f"{COCO_SET} holds images of {height} x {width} and they are used so; the profile is "
             f"made for {size} x {size}: build the set with --size {size} for that",
@@ -197,12 +172,12 @@ def _coco(size: int) -> SegmentationSet:
 
 
 def _cached(name: str, make: Callable[[], SegmentationSet]) -> SegmentationSet:
-    """The set of that name below ``data/cache``, made first if it is not there."""
+    """The set of that name below ``data/cache``, made first if it is not there or damaged."""
     folder = CACHE / name
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / f".{name}.lock"):
         with suppress(BadInput):
             return SegmentationSet.load(folder)
-        shutil.rmtree(folder, ignore_errors=True)  # what is damaged
+        shutil.rmtree(folder, ignore_errors=True)
         make().save(folder)
     return SegmentationSet.load(folder)
