@@ -1,7 +1,6 @@
 """The networks: DLStudio's own as the reference, what its head cannot predict, and U-Net's size."""
 
 import itertools
-import operator
 from functools import partial
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load, save
 from torch import nn
 from torch.testing import assert_close
 
@@ -20,7 +18,6 @@ from seghw.train import build_network
 
 pytestmark = pytest.mark.usefixtures("seeded")
 RATES = (2, 4, 6)
-EVERY_HEAD = pytest.mark.parametrize("head", HEADS)
 
 
 def small(**options):
@@ -123,16 +120,6 @@ def test_aspp_is_its_composition_from_matrix_products(rates):
         assert seen == set(itertools.product((16 - rate, 16, 16 + rate), repeat=2))
 
 
-@torch.no_grad()
-def test_most_taps_miss_the_feature_map_of_a_64_pixel_image():
-    aspp = ASPP(1, RATES)
-    for branch in aspp.atrous:  # kernels of ones on a map of ones count their taps
-        nn.init.ones_(branch.weight)
-        nn.init.zeros_(branch.bias)
-    taps = [branch(torch.ones(1, 1, 8, 8)).mean().item() for branch in aspp.atrous]
-    assert taps == [6.25, 4.0, 2.25]
-
-
 # The heads
 
 
@@ -219,40 +206,17 @@ def test_other_images_are_quoted(make, shape):
 @pytest.mark.parametrize(
     ("options", "quoted"),
     [
-        ({"num_classes": 0}, "0"),
-        ({"width": 5}, "5"),
-        ({"depth": 7}, "7"),
+        ({"num_classes": 0}, "got 0,"),
+        ({"width": 5}, "got 5 and"),
+        ({"depth": 7}, "and 7$"),
         ({"head": "solid"}, "'solid'"),
-        ({"aspp_rates": ()}, r"\(\)"),
-        ({"aspp_rates": (2, 0)}, r"\(2, 0\)"),
+        ({"aspp_rates": ()}, r"and \(\)$"),
+        ({"aspp_rates": (2, 0)}, r"and \(2, 0\)$"),
     ],
 )
 def test_other_arguments_are_quoted(options, quoted):
-    with pytest.raises(BadInput, match=f"{next(iter(options))} must be .* got {quoted}$"):
+    with pytest.raises(BadInput, match=quoted):
         small(**options)
-
-
-@EVERY_HEAD
-def test_layouts_and_number_formats_change_little(head):
-    net, x = small(head=head), images(4)
-    expected = net(x).detach()
-    output = net.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
-    assert_close(output, expected, rtol=1e-4, atol=1e-4)
-    with torch.autocast("cpu", torch.bfloat16):
-        half = net(x)
-    assert half.dtype == torch.bfloat16
-    assert (half.float() - expected).norm() < 0.05 * expected.norm()
-    half.float().square().mean().backward()
-    assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
-
-
-@EVERY_HEAD
-@torch.no_grad()
-def test_weights_survive_safetensors(head):
-    net, x = small(head=head).eval(), images()
-    again = small(head=head).eval()
-    again.load_state_dict(load(save(net.state_dict())))
-    assert operator.eq(*(model(x).numpy().tobytes() for model in (net, again)))
 
 
 def test_the_plain_unet_is_as_large_as_the_dense_munet():

@@ -106,15 +106,3 @@ def test_summary_of_a_hand_made_table(scores):
     assert (got.high - got.iou).tolist() == pytest.approx([12.706 * 0.25] * 6 + [0], rel=1e-3)
     less = scores.summarize(scores.score(counts), scores.score(counts[1:]))
     assert less.iou.tolist() == pytest.approx([0.25] * 6 + [0])  # 0.5 and 0 more than one half
-
-
-def test_the_interval_over_photographs(scores):
-    """Half of 198 objects are hit, half missed: IoU 1 or 0, standard error 0.5 / sqrt(198)."""
-    hit, missed = (9, 0, 0, 0), (0, 0, 9, 0)
-    shown = [[(hit, missed)[i % 2] if c == i % 3 else (0, 0, 0, 9) for c in range(3)]
-             for i in range(198)]  # fmt: skip
-    got = scores.summarize(scores.score(np.array([shown]))).loc[["object", "class"]]
-    assert got.iou.tolist() == pytest.approx([0.5] * 2)  # nothing predicted: no class is right
-    got = got.loc["object"]
-    assert got.high - got.iou == pytest.approx(1.96 * 0.5 / 198**0.5, rel=0.05)
-    assert got.iou - got.low == pytest.approx(got.high - got.iou)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import math
 import warnings
 from collections import Counter
 
@@ -25,44 +24,6 @@ from seghw.errors import BadInput
 COUNT, SEED = 240, 7
 WANTED_IDS = {kind.id for kind in WANTED}
 RED = (200, 40, 60)
-
-
-def area(polygon):
-    """By the shoelace formula."""
-    x, y = polygon.T
-    return abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
-
-
-def test_outlines_have_the_areas_of_their_formulas():
-    assert area(box(-1, 2, 3, 5)) == pytest.approx(12)
-    assert area(box(-1, 2, 3, 5, 1.0)) == pytest.approx(12 - (4 - math.pi), rel=0.01)
-    assert area(ellipse(3, 4, 2, 5)) == pytest.approx(10 * math.pi, rel=0.01)
-    # One round of corner cutting takes an eighth off a square, each further one a quarter of that.
-    unit = [(0, 0), (1, 0), (1, 1), (0, 1)]
-    assert area(things.smooth(unit, 1)) == pytest.approx(1 - 1 / 8)
-    assert area(things.smooth(unit, 2)) == pytest.approx(1 - 1 / 8 - 1 / 32)
-    # A straight band of length 4 and width 1 with half a disk at its end.
-    band = things.ribbon([(0, 0), (1, 0), (3, 0), (4, 0)], 1.0)
-    assert area(band) == pytest.approx(4 + math.pi / 8, rel=0.02)
-    for step in (1, -1):  # either way round
-        disk = things.grown(ellipse(3, 4, 2, 2, 200)[::step], 0.5)
-        assert np.hypot(*(disk - (3, 4)).T) == pytest.approx(np.full(200, 2.5), abs=1e-3)
-    disk = [Group([ellipse(0, 0, 1, 1)], RED)]
-    assert things.silhouette_share(disk) == pytest.approx(math.pi / 4, abs=0.03)
-    assert things.silhouette_share(disk * 2) == things.silhouette_share(disk)
-
-
-@settings(deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_colors_are_seldom_alike(seed):
-    rng = np.random.default_rng(seed)
-    others = [things.any_color(rng), things.any_color(rng)]
-    color = things.contrasting(rng, *others)
-    # All eight tries fall short of 110 rarely, and hardly ever by half.
-    assert min(math.dist(color, other) for other in others) > 40
-    assert things.shade(color, 0) == (0, 0, 0)
-    assert things.shade(color, 1) == color
-    assert things.shade(color, 2) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("draw", [kind.draw for kind in (*WANTED, *DISTRACTORS)] + [blank])
