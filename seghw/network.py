@@ -154,12 +154,14 @@ class MUNet(nn.Module):
         copy_across: bool = True,
     ) -> None:
         super().__init__()
-        rates = (1,) if aspp_rates is None else tuple(aspp_rates)
-        if num_classes < 1 or head not in HEADS or min(rates, default=0) < 1:
-            given = f"{num_classes}, {head!r} and {aspp_rates!r}"
-            raise BadInput(f"a class, one of {HEADS} and positive rates are needed, got {given}")
+        if num_classes < 1:
+            raise BadInput(f"num_classes must be at least 1, got {num_classes}")
         if min(width, depth) < 2 or width % 2 or depth % 2:
             raise BadInput(f"width and depth must be even and at least 2, got {width} and {depth}")
+        if aspp_rates is not None and min(aspp_rates, default=0) < 1:
+            raise BadInput(f"aspp_rates must be None or at least 1 each, got {aspp_rates!r}")
+        if head not in HEADS:
+            raise BadInput(f"head must be one of {HEADS}, got {head!r}")
         self.copy_across = copy_across
         wide, blocks = 2 * width, depth // 2  # blocks: a level and arm
         self.early = blocks // 4  # of them, those before the skip connection across the U

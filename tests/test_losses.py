@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import dice as scipy_dice
 
 from seghw.config import LOSS_NAMES
@@ -101,15 +100,6 @@ def test_dice_loss_of_an_absent_class_grows_with_its_false_positives(pixels, sco
     assert not pull[pixels:].any()
     # A class that is present is scored alike whatever the area.
     assert dice_loss(pred, nothing + 1) == dice_loss(pred, nothing + 1, absent_area=0.01)
-
-
-@st.composite
-def pairs(draw):
-    """Predictions and masks of one shape."""
-    shape = draw(st.tuples(*(st.integers(1, 4) for _ in range(4))))
-    elements = st.floats(0, 1, width=32, allow_subnormal=False)
-    pred, target = draw(arrays(np.float32, shape, elements=elements)), draw(arrays(bool, shape))
-    return torch.from_numpy(pred), torch.from_numpy(target).float()
 
 
 # Number formats

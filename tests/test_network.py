@@ -206,12 +206,12 @@ def test_other_images_are_quoted(make, shape):
 @pytest.mark.parametrize(
     ("options", "quoted"),
     [
-        ({"num_classes": 0}, "got 0,"),
+        ({"num_classes": 0}, "got 0$"),
         ({"width": 5}, "got 5 and"),
         ({"depth": 7}, "and 7$"),
         ({"head": "solid"}, "'solid'"),
-        ({"aspp_rates": ()}, r"and \(\)$"),
-        ({"aspp_rates": (2, 0)}, r"and \(2, 0\)$"),
+        ({"aspp_rates": ()}, r"got \(\)$"),
+        ({"aspp_rates": (2, 0)}, r"got \(2, 0\)$"),
     ],
 )
 def test_other_arguments_are_quoted(options, quoted):
