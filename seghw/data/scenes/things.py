@@ -50,15 +50,11 @@ def shade(color: Color, factor: float) -> Color:
 
 def contrasting(rng: Rng, *others: Color) -> Color:
     """A random color at least 110 RGB units from each of ``others``, if eight tries find one."""
-    best, gap = None, 0.0
-    for _ in range(8):
+    tried: dict[float, Color] = {}
+    while len(tried) < 8 and max(tried, default=0) < 110:
         color = any_color(rng)
-        nearest = min(math.dist(color, other) for other in others)
-        if best is None or nearest > gap:
-            best, gap = color, nearest
-        if nearest >= 110:
-            break
-    return best
+        tried[min(math.dist(color, other) for other in others)] = color
+    return tried[max(tried)]
 
 
 def polar(radius: Any, angle: Any) -> np.ndarray:
@@ -72,6 +68,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, points: int = 40) -> np.nd
     return np.column_stack([x + rx * np.cos(angle), y + ry * np.sin(angle)])
 
 
+DISK = ellipse(0, 0, 1, 1)
 _QUARTERS = ellipse(0, 0, 1, 1, 28).reshape(4, 7, 2)  # of a circle, for the corners of a box
 
 
@@ -356,9 +353,6 @@ def _bus_front(rng: Rng, color: Color, glass: Color, trim: Color) -> Thing:
     return [Group(wheels, TIRE), Group(mirrors, shade(color, 0.7)), body]
 
 
-# -- clutter ---------------------------------------------------------------------------------------
-
-
 def _suitcase(rng: Rng, color: Color) -> Thing:
     strap = contrasting(rng, color)
     straps = [(box(x - 0.09, -1, x + 0.09, 1), strap) for x in (-0.5, 0.5)]
@@ -372,40 +366,33 @@ def _frisbee(rng: Rng, color: Color) -> Thing:
 
 def _ball(rng: Rng, color: Color) -> Thing:
     band = ribbon([(-1.1, -0.3), (-0.3, 0.3), (0.3, 0.3), (1.1, -0.3)], 0.3)
-    return [Group([ellipse(0, 0, 1, 1)], color, [(band, contrasting(rng, color))])]
+    return [Group([DISK], color, [(band, contrasting(rng, color))])]
 
 
 def _bottle(rng: Rng, color: Color) -> Thing:
     body = _mirrored((0.14, -1), (0.14, -1), (0.14, -0.4), (0.4, -0.1), (0.4, 1), (0.4, 1))
     label = (box(-0.5, 0.2, 0.5, 0.7), contrasting(rng, color))
-    cap = (box(-0.3, -1, 0.3, -0.8), shade(color, 0.5))
-    return [Group([smooth(body, 2)], color, [label, cap])]
+    return [Group([smooth(body, 2)], color, [label, (box(-0.3, -1, 0.3, -0.8), shade(color, 0.5))])]
 
 
 def _book(rng: Rng, color: Color) -> Thing:
-    back = (box(-0.7, -1, -0.5, 1), shade(color, 0.6))
     title = (box(-0.25, -0.6, 0.45, -0.3), contrasting(rng, color))
+    back = (box(-0.7, -1, -0.5, 1), shade(color, 0.6))
     return [Group([box(-0.7, -1, 0.7, 1, 0.06)], color, [back, title])]
 
 
 def _clock(rng: Rng, color: Color) -> Thing:
-    details = [(ellipse(0, 0, 0.82, 0.82), shade(color, 1.7))]
-    for length in (0.5, 0.75):
-        hand = np.outer((0, 0.3, 0.6, 1), polar(length, rng.uniform(0, 2 * np.pi)))
-        details.append((ribbon(hand, 0.1), INK))
-    return [Group([ellipse(0, 0, 1, 1)], color, details)]
+    ends = [polar(length, rng.uniform(0, 2 * np.pi)) for length in (0.5, 0.75)]
+    hands = [(ribbon(np.outer((0, 0.3, 0.6, 1), end), 0.1), INK) for end in ends]
+    return [Group([DISK], color, [(ellipse(0, 0, 0.82, 0.82), shade(color, 1.7)), *hands])]
 
 
 def blank(rng: Rng, color: Color) -> Thing:
     """A disk, an ellipse, a rounded box or a triangle, without any detail."""
     peak = rng.uniform(-0.5, 0.5)
-    shapes = (
-        ellipse(0, 0, 1, 1),
-        ellipse(0, 0, 1, rng.uniform(0.5, 0.8)),
-        box(-1, -rng.uniform(0.5, 1), 1, 0.7, 0.2),
-        smooth([(-1, 0.8), (-1, 0.8), (1, 0.8), (1, 0.8), (peak, -1), (peak, -1)]),
-    )
-    return [Group([pick(rng, shapes)], color)]
+    flat, tall = ellipse(0, 0, 1, rng.uniform(0.5, 0.8)), box(-1, -rng.uniform(0.5, 1), 1, 0.7, 0.2)
+    triangle = smooth([(-1, 0.8), (-1, 0.8), (1, 0.8), (1, 0.8), (peak, -1), (peak, -1)])
+    return [Group([pick(rng, (DISK, flat, tall, triangle))], color)]
 
 
 class Kind(NamedTuple):
