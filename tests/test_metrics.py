@@ -24,11 +24,6 @@ def mask_pairs(draw):
     return draw(masks), draw(masks)
 
 
-def channel(*rows):
-    """One image of one class, drawn with # for mask: bool (1, 1, H, W)."""
-    return np.array([[pixel == "#" for pixel in row] for row in rows])[None, None]
-
-
 def random_masks(seed, shape=(6, 3, 16, 16)):
     rng = np.random.default_rng(seed)
     return rng.random(shape) < 0.4, rng.random(shape) < 0.3
@@ -96,20 +91,6 @@ def test_scores_are_scikit_learns(score, reference):
     np.testing.assert_allclose(function(counts[[0, 5]]), of_images)
 
 
-@given(mask_pairs(), st.randoms(use_true_random=False))
-def test_laws_of_two_masks(pair, random):
-    counts, lines = count(*pair), count_boundary(*pair, 2)
-    assert (counts.sum(-1) == pair[0][0, 0].size).all()
-    np.testing.assert_allclose(metrics.dice(counts), 2 * iou(counts) / (1 + iou(counts)))
-    names = ("iou", "dice", "precision", "recall", "accuracy")
-    for scores in (*(getattr(metrics, name)(counts) for name in names), boundary_f(lines)):
-        assert not np.any((scores < 0) | (scores > 1))
-    order = random.sample(range(len(counts)), len(counts))
-    shuffled = [masks[order] for masks in pair]
-    np.testing.assert_array_equal(count(*shuffled), counts[order])
-    np.testing.assert_array_equal(count_boundary(*shuffled, 2), lines[order])
-
-
 # Boundaries
 
 
@@ -132,12 +113,6 @@ def test_boundary_f_is_that_of_brute_force(pair, tolerance):
             complete = np.mean([min(dist(a, b) for b in p) <= tolerance for a in t])
             expected = 2 * exact * complete / (exact + complete) if exact + complete else 0.0
         np.testing.assert_allclose(scores[at], expected)
-
-
-@pytest.mark.parametrize("tolerance", [0, -1, 1.5, NAN])
-def test_a_wrong_tolerance_is_quoted(tolerance):
-    with pytest.raises(BadInput, match=f"tolerance .* got {tolerance}"):
-        count_boundary(*random_masks(0), tolerance)
 
 
 @given(mask_pairs())
@@ -196,7 +171,7 @@ def test_a_bootstrap_of_nothing_is_refused():
 
 
 @pytest.mark.parametrize("counter", [count, lambda pred, true: count_boundary(pred, true, 1)])
-def test_masks_are_checked(counter):
+def test_masks_and_tolerances_are_checked(counter):
     pred, true = random_masks(8)
     with torch.inference_mode():
         as_tensors = counter(torch.from_numpy(pred), torch.from_numpy(true))
@@ -210,3 +185,6 @@ def test_masks_are_checked(counter):
             with pytest.raises(BadInput, match=quoted):
                 counter(*arguments)
     assert np.isnan(iou(counter(pred[:0], true[:0]).sum(0))).all()
+    for tolerance in (0, 1.5, NAN):
+        with pytest.raises(BadInput, match=f"tolerance .* got {tolerance}"):
+            count_boundary(pred, true, tolerance)

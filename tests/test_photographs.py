@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -77,19 +76,6 @@ def test_records_are_of_these_photographs(photographs, runs):
         shown = np.array(["pizza", "cat", "bus"])[true[0].argmax(1)]
         assert shown.tolist() == test["class"].tolist()
         assert ((true[0] > 0).sum(1) == 1).all()
-
-
-def test_the_best_constant_mask(measure):
-    """Against all 63 masks of 2 x 3 pixels."""
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        true = rng.random((7, 2, 3)) < rng.random((2, 3))
-        masks = np.array(list(product((False, True), repeat=6))[1:]).reshape(-1, 1, 2, 3)
-        overlap, union = (
-            (op(masks, true)).sum((1, 2, 3)) for op in (np.logical_and, np.logical_or)
-        )
-        mine = measure.constant_mask(true)
-        assert (mine & true).sum() / (mine | true).sum() == pytest.approx((overlap / union).max())
 
 
 def test_summary_of_a_hand_made_table(scores):
