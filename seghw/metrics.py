@@ -84,11 +84,8 @@ def within(masks: np.ndarray, distance: float) -> np.ndarray:
 def count_boundary(pred: Any, true: Any, tolerance: int) -> np.ndarray:
     """Compare outlines, for ``boundary_f``.
 
-    Args:
-        pred: predicted masks, bool (N, C, H, W).
-        true: true masks, likewise.
-        tolerance: pixels that two outlines may lie apart, at least 1. Cheng et al. (CVPR 2021) take
-            2 % of the diagonal: 2 at 64 x 64, 7 at 256 x 256.
+    ``tolerance`` says how many pixels two outlines may lie apart, at least 1; Cheng et al. (CVPR
+    2021) take 2 % of the diagonal: 2 at 64 x 64, 7 at 256 x 256.
 
     Returns:
         int64 (N, C, 4): pixels of the predicted outline, of these within the tolerance of the true

@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from seghw.config import COCO3, SPLITS, TrainConfig, class_specs
 from seghw.data import purdue, shapes, splits
@@ -126,17 +124,6 @@ def test_cocos_splits_share_no_image(home):
     assert [len(part) for part in everything] == [70, 15, 15]
     assert contents(*everything) == contents(data)
     assert contents(parts[0]) == contents(everything[0].subset(slice(0, 64)))
-
-
-@given(st.sets(st.integers(0, 99), min_size=1))
-def test_by_its_name_an_image_never_changes_sides(chosen):
-    """Whatever else is in the set; sides by hand from the first eight digits of the hash."""
-    data = photographs(100, 8).subset(sorted(chosen))
-    sides = {split: splits.split_by_name(data, split).names for split in SPLITS}
-    for name in data.names:
-        place = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
-        side = SPLITS[(place >= 0.7) + (place >= 0.85)]
-        assert [split for split in SPLITS if name in sides[split]] == [side]
 
 
 def test_a_set_too_small_to_be_split():

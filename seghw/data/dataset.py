@@ -64,11 +64,7 @@ class SegmentationSet:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write the set to a new folder: two ``.npy`` arrays and ``set.json``.
-
-        Raises:
-            FileExistsError: the folder is there already and is not empty.
-        """
+        """Write two ``.npy`` arrays and ``set.json`` to a folder that is missing or empty."""
         about = {"name": self.name, "names": self.names, "classes": list(map(asdict, self.classes))}
         about["boxes"] = [[list(map(int, box)) for box in boxes] for boxes in self.boxes]
         with atomic_folder(folder) as temporary:
@@ -78,11 +74,7 @@ class SegmentationSet:
 
     @classmethod
     def load(cls, folder: str | Path) -> "SegmentationSet":
-        """Open what ``save`` wrote; the arrays are memory-mapped, read-only.
-
-        Raises:
-            BadInput: the folder does not hold a set, or holds a damaged one.
-        """
+        """Open what ``save`` wrote; the arrays are memory-mapped, read-only."""
         folder = Path(folder)
         try:
             about = json.loads((folder / "set.json").read_bytes())
@@ -103,8 +95,7 @@ class SegmentationSet:
 def blank(count: int, classes: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (count, 3, size, size), and masks bool (count, classes, size, size), all False.
 
-    Raises:
-        BadInput: ``size`` is not a positive multiple of 8, or the arrays do not fit in 16 GiB.
+    ``BadInput`` if ``size`` is no positive multiple of 8, or they do not fit in 16 GiB.
     """
     if whole_number("size", size, 8) % 8:
         raise BadInput(f"size must be a multiple of 8, got {size}; try {size - size % 8}")
@@ -135,12 +126,8 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Flip, scale, move and recolor each image of a batch at random, and its masks with it.
 
-    What comes in from outside is black and of no class.
-
-    Args:
-        images: uint8 (n, 3, H, W).
-        masks: bool (n, C, H, W).
-        seed: one number or several, such as a run's seed and the step; the same give the same.
+    Images are uint8 (n, 3, H, W), masks bool (n, C, H, W); what comes in from outside is black and
+    of no class. ``seed`` is one number or several, such as a run's seed and the step.
     """
     import torch
     from torchvision import tv_tensors

@@ -30,11 +30,8 @@ def fetch_annotations(
 ) -> Path:
     """``out/annotations/instances_<split>.json``, fetched with the archive (some 240 MB) if needed.
 
-    The archive, whose hash must be ``known_hash`` (None checks nothing), stays in ``out`` and may
-    be deleted. ``split`` is "train2017" or "val2017".
-
-    Raises:
-        BadInput: the archive cannot be had or is not COCO's.
+    ``split`` is "train2017" or "val2017". The archive must have the hash ``known_hash`` (None
+    checks nothing) and stays in ``out``; ``BadInput`` if it cannot be had.
     """
     path = Path(out, "annotations", f"instances_{split}.json")
     if not path.is_file():
@@ -61,7 +58,7 @@ def fetch_images(
 ) -> None:
     """Fetch images to ``out/<split>/``; those that are there already are checked and stay.
 
-    One warning counts those that could not be had.
+    One warning counts those that could not be had; ``BadInput`` after 20 failures in a row.
 
     Args:
         out: folder to fill.
@@ -69,9 +66,6 @@ def fetch_images(
         sizes: file name to (width, height), as annotated.
         base_url: where COCO is served.
         retries: further tries of each after a timeout or a broken connection.
-
-    Raises:
-        BadInput: 20 images in a row failed. What is finished stays.
     """
     source = pooch.create(
         Path(out, split),

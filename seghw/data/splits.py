@@ -105,17 +105,6 @@ def split_real(
     return data.subset(indices)
 
 
-def split_by_name(data: SegmentationSet, split: str) -> SegmentationSet:
-    """About as ``split_real``, by the SHA-256 of each image's name in ``data.names``.
-
-    So an image never changes sides, whatever else is in the set and however large it is drawn.
-    """
-    hashes = [hashlib.sha256(name.encode()).digest() for name in data.names]
-    place = [int.from_bytes(each[:4], "big") / 2**32 for each in hashes]
-    sides = np.searchsorted((0.7, 0.85), place, side="right")
-    return data.subset(np.flatnonzero(sides == SPLITS.index(split)))
-
-
 def digest(data: SegmentationSet) -> str:
     """A short fingerprint of a set's pixels and masks, whatever it is called."""
     sha = hashlib.sha256()
