@@ -21,58 +21,40 @@ BASE_URL = "http://images.cocodataset.org"
 ARCHIVE = "annotations_trainval2017.zip"
 #: As other projects' download scripts have it.
 ARCHIVE_HASH = "md5:f4bbac642086de4f52a3fdda2de5fa2c"
+RETRIES = 4  # of an image, after a timeout or a broken connection
 _FAILURES_IN_A_ROW = 20  # then the server or the line is down
 pooch.get_logger().setLevel(logging.ERROR)  # bars and warnings say the rest
 
 
-def fetch_annotations(
-    out: str | Path, split: str, *, base_url: str = BASE_URL, known_hash: str | None = ARCHIVE_HASH
-) -> Path:
+def fetch_annotations(out: str | Path, split: str) -> Path:
     """``out/annotations/instances_<split>.json``, fetched with the archive (some 240 MB) if needed.
 
-    ``split`` is "train2017" or "val2017". The archive must have the hash ``known_hash`` (None
-    checks nothing) and stays in ``out``; ``BadInput`` if it cannot be had.
+    ``split`` is "train2017" or "val2017". ``BadInput`` if the archive cannot be had or is not
+    COCO's; it stays in ``out``.
     """
     path = Path(out, "annotations", f"instances_{split}.json")
     if not path.is_file():
         unzip = pooch.Unzip([f"annotations/{path.name}"], extract_dir=".")
         downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
-        url = f"{base_url}/annotations/{ARCHIVE}"
+        url = f"{BASE_URL}/annotations/{ARCHIVE}"
         try:
-            pooch.retrieve(url, known_hash, ARCHIVE, out, processor=unzip, downloader=downloader)
+            pooch.retrieve(url, ARCHIVE_HASH, ARCHIVE, out, processor=unzip, downloader=downloader)
         except Exception as error:  # whatever the network and the archive come up with
             raise BadInput(
-                f"cannot fetch {ARCHIVE} from {base_url} ({error}); check the network and the "
+                f"cannot fetch {ARCHIVE} from {BASE_URL} ({error}); check the network and the "
                 f"address, remove {Path(out, ARCHIVE)} if it is damaged, and run it again"
             ) from error
     return path
 
 
-def fetch_images(
-    out: str | Path,
-    split: str,
-    sizes: Mapping[str, tuple[int, int]],
-    *,
-    base_url: str = BASE_URL,
-    retries: int = 4,
-) -> None:
+def fetch_images(out: str | Path, split: str, sizes: Mapping[str, tuple[int, int]]) -> None:
     """Fetch images to ``out/<split>/``; those that are there already are checked and stay.
 
-    One warning counts those that could not be had; ``BadInput`` after 20 failures in a row.
-
-    Args:
-        out: folder to fill.
-        split: "train2017" or "val2017".
-        sizes: file name to (width, height), as annotated.
-        base_url: where COCO is served.
-        retries: further tries of each after a timeout or a broken connection.
+    ``sizes`` says file name and (width, height), as annotated. One warning counts the images that
+    could not be had; ``BadInput`` after 20 failures in a row.
     """
-    source = pooch.create(
-        Path(out, split),
-        f"{base_url}/{split}/",
-        registry=dict.fromkeys(sizes),
-        retry_if_failed=retries,
-    )
+    url, names = f"{BASE_URL}/{split}/", dict.fromkeys(sizes)
+    source = pooch.create(Path(out, split), url, registry=names, retry_if_failed=RETRIES)
     left_out: dict[str, str] = {}
     in_a_row, pool = 0, ThreadPoolExecutor(8)
     try:
@@ -84,7 +66,7 @@ def fetch_images(
                 left_out[futures[future]] = f"{type(error).__name__}: {error}"
             if in_a_row == _FAILURES_IN_A_ROW:
                 raise BadInput(
-                    f"{in_a_row} images in a row failed at {base_url} (the last: {error}); "
+                    f"{in_a_row} images in a row failed at {BASE_URL} (the last: {error}); "
                     "run it again later: what has come stays"
                 )
     finally:

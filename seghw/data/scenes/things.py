@@ -147,10 +147,8 @@ def silhouette_share(thing: Thing) -> float:
     return float(np.asarray(picture).mean())
 
 
-# -- pizza: a disk with a crust and toppings, seen from above or aslant; it may lack a slice -------
-
-
 def pizza(rng: Rng, color: Color) -> Thing:
+    """A disk with a crust and toppings, seen from above or aslant; it may lack a slice."""
     missing = rng.uniform(0.5, 1.1) if rng.uniform() < 0.4 else 0.0
     start, sweep = rng.uniform(0, 2 * np.pi) + missing, 2 * np.pi - missing
     lobes, bulge = int(rng.integers(5, 12)), rng.uniform(0.0, 0.012)
@@ -197,9 +195,6 @@ def _sausage_or_olives(
             taken.append(at)
     disks = ((size, 24, outer), (inner, 20, middle))
     return [(ellipse(*at, r, r, points), fill) for at in taken for r, points, fill in disks]
-
-
-# -- cat: it sits, lies or stands, with a plain, striped or patched coat ---------------------------
 
 
 class Coat(NamedTuple):
@@ -298,9 +293,6 @@ def _head(rng: Rng, coat: Coat, center: tuple[float, float], r: float) -> Group:
 def _mirrored(*right: tuple[float, float]) -> list[tuple[float, float]]:
     """Corners on the right side, and the same on the left."""
     return [*right, *((-x, y) for x, y in reversed(right))]
-
-
-# -- bus: from the side, with one or two decks, or from the front ----------------------------------
 
 
 def bus(rng: Rng, color: Color) -> Thing:
