@@ -17,6 +17,7 @@ from seghw.config import LOSS_NAMES
 from seghw.errors import BadInput
 
 DiceLoss = Callable[[Tensor, Tensor], Tensor]
+EPSILON = 1e-6  # keeps 0 / 0 away
 
 
 def mse_loss(pred: Tensor, target: Tensor) -> Tensor:
@@ -24,23 +25,21 @@ def mse_loss(pred: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(*_pair(pred, target))
 
 
-def report_dice_loss(pred: Tensor, target: Tensor, epsilon: float = 1e-6) -> Tensor:
+def report_dice_loss(pred: Tensor, target: Tensor) -> Tensor:
     """The report's Dice loss, Listing 3: no factor 2, summed over images and classes, a scalar.
 
-    For a pair (image, class), 1 - ab / (aa + bb + epsilon), where ab, aa and bb are the sums
+    For a pair (image, class), 1 - ab / (aa + bb + 1e-6), where ab, aa and bb are the sums
     over pixels of pred * target, pred ** 2 and target ** 2. Since ab is at most (aa + bb) / 2, a
     perfect pair scores 0.5; a class absent from the target scores 1 with no gradient.
     """
     ab, aa, bb = _overlaps(pred, target)
-    return (1 - ab / (aa + bb + epsilon)).sum()
+    return (1 - ab / (aa + bb + EPSILON)).sum()
 
 
-def dice_loss(
-    pred: Tensor, target: Tensor, epsilon: float = 1e-6, *, absent_area: float = 0.3
-) -> Tensor:
+def dice_loss(pred: Tensor, target: Tensor, *, absent_area: float = 0.3) -> Tensor:
     """The Dice loss of V-Net (Milletari et al., 2016): factor 2, mean over images and classes.
 
-    For a pair (image, class), 1 - 2 ab / (aa + bb + epsilon), with the sums of
+    For a pair (image, class), 1 - 2 ab / (aa + bb + 1e-6), with the sums of
     ``report_dice_loss``: 0 exactly when pred equals target, a scalar in [0, 1] for both in [0, 1].
 
     A class absent from the target would score 1 whatever is predicted, so that false positives
@@ -51,7 +50,7 @@ def dice_loss(
     ab, aa, bb = _overlaps(pred, target)
     smooth = torch.where(bb > 0, 0.0, absent_area * pred.shape[-2] * pred.shape[-1])
     # What has no gradient is added up first, so that autograd has fewer steps to go back.
-    return (1 - torch.add(smooth, ab, alpha=2) / (aa + (bb + smooth + epsilon))).mean()
+    return (1 - torch.add(smooth, ab, alpha=2) / (aa + (bb + smooth + EPSILON))).mean()
 
 
 #: The Dice loss of each recipe, by its name.

@@ -59,16 +59,13 @@ class Segments(NamedTuple):
     predicted_iou: np.ndarray  # float32 (K,); the model's own estimate, about 0..1
 
 
-def load_sam(
-    source: str | Path | None = None, *, download: bool = False, device: torch.device | None = None
-) -> Segmenter:
+def load_sam(source: str | Path | None = None, *, download: bool = False) -> Segmenter:
     """Open a promptable segmenter.
 
     Args:
         source: a folder with a SAM, SAM 2 or SAM 3 in transformers' format, or the Hugging Face
             id of one, such as ``"facebook/sam-vit-base"``. None takes SAM-tiny.
         download: fetch an id that is not on this machine yet.
-        device: default ``devices.best_device()``.
     """
     try:
         import transformers
@@ -99,7 +96,7 @@ def load_sam(
             "safetensors, or an id such as 'facebook/sam-vit-base', fetched before with "
             f"`hf download` ({reason(error)})"
         ) from error
-    return Segmenter(name, model.to(device or best_device()).eval(), processor)
+    return Segmenter(name, model.to(best_device()).eval(), processor)
 
 
 def segment_boxes(segmenter: Segmenter, image: np.ndarray, boxes: np.ndarray) -> Segments:

@@ -165,7 +165,7 @@ def pizza(rng: Rng, color: Color) -> Thing:
         end = polar(rim, angle)
         side = 0.013 * np.array([-np.sin(angle), np.cos(angle)])
         details.append((np.array([side, end + side, end - side, -side]), shade(cheese, 0.75)))
-    details += _sausage_or_olives(rng, cheese, rim, (start, sweep))
+    details += _toppings(rng, cheese, rim, start, sweep)
     leaf_color = contrasting(rng, cheese)
     for _ in range(int(rng.integers(3, 9))):
         angle, turn = start + sweep * rng.uniform(0.1, 0.9), rng.uniform(0, np.pi)
@@ -175,11 +175,9 @@ def pizza(rng: Rng, color: Color) -> Thing:
     return transform(thing, np.diag([1.0, rng.uniform(0.75, 1.0)]))
 
 
-def _sausage_or_olives(
-    rng: Rng, cheese: Color, rim: float, span: tuple[float, float]
-) -> list[Detail]:
-    """Disks or rings that keep clear of each other and of the missing slice."""
-    (start, sweep), color = span, contrasting(rng, cheese)
+def _toppings(rng: Rng, cheese: Color, rim: float, start: float, sweep: float) -> list[Detail]:
+    """Sausage or olives that keep clear of each other and of the missing slice."""
+    color = contrasting(rng, cheese)
     size, rings = rng.uniform(0.1, 0.17), rng.uniform() < 0.3
     outer, middle = (color, cheese) if rings else (shade(color, 0.72), color)
     inner = (0.45 if rings else 0.8) * size
