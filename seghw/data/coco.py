@@ -47,6 +47,148 @@ class Chosen(NamedTuple):
     license: Record  # its entry of "licenses", empty where the file names none
 
 
+def select(
+    annotations: str | Path | Record,
+    classes: Sequence[str] = CLASSES,
+    min_box: float = 200,
+    instances: str = "single",
+    min_area: float = 0,
+) -> list[Chosen]:
+    """Choose images by their annotations, in order of image id.
+
+    Args:
+        annotations: what ``read_annotations`` takes.
+        classes: category names. Crowd regions never count.
+        min_box: smallest side of the bounding box, in pixels of the original image.
+        instances: "single" is the homework's rule: exactly one instance over all ``classes``,
+            its box at least ``min_box`` on both sides. "any": at least one instance, of any size.
+        min_area: smallest area of the instance's mask, likewise under "single" only.
+
+    Raises:
+        BadInput: the annotations cannot be used, a class is not in them or cannot be part of a
+            run's name, or no image is chosen.
+    """
+    if instances not in ("single", "any"):
+        raise BadInput(f"instances must be 'single' or 'any', got {instances!r}")
+    data = read_annotations(annotations)
+    of_image = _of_classes(data, classes)
+    licenses = {str(one["id"]): one for one in data["licenses"]}
+    chosen, removed = [], Counter()
+    for record in sorted(data["images"], key=itemgetter("id")):
+        annotated = of_image[record["id"]]
+        objects = [(name, one) for name, one in annotated if not one.get("iscrowd")]
+        if not objects:
+            why = f"hold {'only crowds' if annotated else 'no instance'} of {', '.join(classes)}"
+        elif instances == "any":
+            why = ""
+        elif len(objects) > 1:
+            why = "hold more than one instance"
+        elif min(objects[0][1]["bbox"][2:]) < min_box:
+            why = f"have a box under {min_box} pixels on a side"
+        else:  # the mask also proves the box; it takes a while, so it comes last
+            area = instance_mask(record, objects[0][1]).sum()
+            why = f"have a mask under {min_area} pixels" if area < min_area else ""
+        if why:
+            removed[why] += 1
+        else:
+            chosen.append(Chosen(record, objects, licenses.get(str(record.get("license")), {})))
+    if not chosen:
+        reasons = "; ".join(f"{count} {why}" for why, count in removed.items())
+        raise BadInput(
+            f"none of {len(data['images'])} images selected ({reasons or 'the file lists none'}); "
+            "try other classes, a smaller min_box or min_area, or instances='any'"
+        )
+    return chosen
+
+
+def rasterize(
+    chosen: Sequence[Chosen],
+    images: str | Path,
+    classes: Sequence[str] = CLASSES,
+    size: int = 256,
+    name: str = "COCO",
+) -> SegmentationSet:
+    """Read the chosen images and draw their masks, both stretched to ``size`` x ``size``.
+
+    Images become RGB and are resized with antialiasing (PIL's bilinear filter), masks by nearest
+    neighbor; several instances of a class are united in its mask. A box is the tight one around
+    its resized instance. Images that are missing, damaged, of another size than annotated, or
+    without a pixel of any instance after the resize are left out; one warning counts them.
+
+    Args:
+        chosen: what ``select`` returned for the same ``classes``.
+        images: folder with the image files, directly or in subfolders such as ``train2017``.
+        classes: names of the masks, in order.
+        size: side in pixels, a multiple of 8.
+        name: the set's.
+    """
+    files = _image_files(Path(images))
+    pixels, masks = blank(len(chosen), len(classes), size)
+    boxes, names, left_out = [], [], {}
+    for image in tqdm(chosen, desc="COCO images", unit="image", leave=False, delay=2):
+        n, file_name = len(names), image.record["file_name"]
+        try:
+            pixels[n] = _read_image(image.record, files, size)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            left_out[file_name] = reason(error)
+            continue
+        seen: list[Box] = []
+        for name_of_class, annotation in image.objects:
+            mask = Image.fromarray(instance_mask(image.record, annotation).astype(np.uint8))
+            mask = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST)) > 0
+            if mask.any():
+                c = classes.index(name_of_class)
+                masks[n, c] |= mask
+                seen.append((c, *tight_box(mask)))
+        if seen:
+            boxes.append(seen)
+            names.append(file_name)
+        else:
+            left_out[file_name] = f"nothing of it is left at {size} x {size}"
+    line, n = list_left_out(left_out, len(chosen)), len(names)
+    if not names:
+        raise BadInput(f"{images} yields no image: {line}")
+    if left_out:
+        warnings.warn(line, stacklevel=2)
+    return SegmentationSet(pixels[:n], masks[:n], boxes, class_specs(classes), name, tuple(names))
+
+
+def build(
+    annotations: str | Path | Record,
+    images: str | Path,
+    classes: Sequence[str] = CLASSES,
+    size: int = 256,
+    min_box: float = 200,
+    instances: str = "single",
+    name: str = "COCO",
+) -> SegmentationSet:
+    """``select`` and ``rasterize`` in one: images uint8 (N, 3, size, size), a mask per class."""
+    chosen = select(annotations, classes, min_box, instances)
+    return rasterize(chosen, images, classes, size, name)
+
+
+def write_manifest(path: str | Path, chosen: Sequence[Chosen]) -> None:
+    """Write a CSV row per image: what it is, its license, and where it came from."""
+    own = ("flickr_url", "coco_url", "width", "height")
+    rows = [
+        [record["id"], record["file_name"], "+".join(dict.fromkeys(name for name, _ in objects))]
+        + [license.get("name", ""), license.get("url", "")]
+        + [record.get(field, "") for field in own]
+        for record, objects, license in chosen
+    ]
+    write_csv(path, ["image_id", "file_name", "class", "license", "license_url", *own], rows)
+
+
+def list_left_out(reasons: Mapping[str, str], total: int) -> str:
+    """One line that counts the images that are missing of ``total`` and names the first five."""
+    named = [f"{file_name} ({why})" for file_name, why in list(reasons.items())[:5]]
+    rest = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+    return f"{len(reasons)} of {total} images left out: {', '.join(named)}{rest}"
+
+
+# -- what people bring, checked -------------------------------------------------------------------
+
+
 def read_annotations(source: str | Path | Record) -> Mapping[str, list[Record]]:
     """COCO's lists "images", "annotations", "categories" and "licenses", checked.
 
@@ -179,146 +321,6 @@ def _decompressed(letters: bytes) -> list[int]:
         number -= (word[-1] - 48 >> 4) << 5 * len(word)  # the sign
         counts.append(number + (counts[-2] if len(counts) > 2 else 0))
     return counts
-
-
-def select(
-    annotations: str | Path | Record,
-    classes: Sequence[str] = CLASSES,
-    min_box: float = 200,
-    instances: str = "single",
-    min_area: float = 0,
-) -> list[Chosen]:
-    """Choose images by their annotations, in order of image id.
-
-    Args:
-        annotations: what ``read_annotations`` takes.
-        classes: category names. Crowd regions never count.
-        min_box: smallest side of the bounding box, in pixels of the original image.
-        instances: "single" is the homework's rule: exactly one instance over all ``classes``,
-            its box at least ``min_box`` on both sides. "any": at least one instance, of any size.
-        min_area: smallest area of the instance's mask, likewise under "single" only.
-
-    Raises:
-        BadInput: the annotations cannot be used, a class is not in them or cannot be part of a
-            run's name, or no image is chosen.
-    """
-    if instances not in ("single", "any"):
-        raise BadInput(f"instances must be 'single' or 'any', got {instances!r}")
-    data = read_annotations(annotations)
-    of_image = _of_classes(data, classes)
-    licenses = {str(one["id"]): one for one in data["licenses"]}
-    chosen, removed = [], Counter()
-    for record in sorted(data["images"], key=itemgetter("id")):
-        annotated = of_image[record["id"]]
-        objects = [(name, one) for name, one in annotated if not one.get("iscrowd")]
-        if not objects:
-            why = f"hold {'only crowds' if annotated else 'no instance'} of {', '.join(classes)}"
-        elif instances == "any":
-            why = ""
-        elif len(objects) > 1:
-            why = "hold more than one instance"
-        elif min(objects[0][1]["bbox"][2:]) < min_box:
-            why = f"have a box under {min_box} pixels on a side"
-        else:  # the mask also proves the box; it takes a while, so it comes last
-            area = instance_mask(record, objects[0][1]).sum()
-            why = f"have a mask under {min_area} pixels" if area < min_area else ""
-        if why:
-            removed[why] += 1
-        else:
-            chosen.append(Chosen(record, objects, licenses.get(str(record.get("license")), {})))
-    if not chosen:
-        reasons = "; ".join(f"{count} {why}" for why, count in removed.items())
-        raise BadInput(
-            f"none of {len(data['images'])} images selected ({reasons or 'the file lists none'}); "
-            "try other classes, a smaller min_box or min_area, or instances='any'"
-        )
-    return chosen
-
-
-def rasterize(
-    chosen: Sequence[Chosen],
-    images: str | Path,
-    classes: Sequence[str] = CLASSES,
-    size: int = 256,
-    name: str = "COCO",
-) -> SegmentationSet:
-    """Read the chosen images and draw their masks, both stretched to ``size`` x ``size``.
-
-    Images become RGB and are resized with antialiasing (PIL's bilinear filter), masks by nearest
-    neighbor; several instances of a class are united in its mask. A box is the tight one around
-    its resized instance. Images that are missing, damaged, of another size than annotated, or
-    without a pixel of any instance after the resize are left out; one warning counts them.
-
-    Args:
-        chosen: what ``select`` returned for the same ``classes``.
-        images: folder with the image files, directly or in subfolders such as ``train2017``.
-        classes: names of the masks, in order.
-        size: side in pixels, a multiple of 8.
-        name: the set's.
-    """
-    files = _image_files(Path(images))
-    pixels, masks = blank(len(chosen), len(classes), size)
-    boxes, names, left_out = [], [], {}
-    for image in tqdm(chosen, desc="COCO images", unit="image", leave=False, delay=2):
-        n, file_name = len(names), image.record["file_name"]
-        try:
-            pixels[n] = _read_image(image.record, files, size)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            left_out[file_name] = reason(error)
-            continue
-        seen: list[Box] = []
-        for name_of_class, annotation in image.objects:
-            mask = Image.fromarray(instance_mask(image.record, annotation).astype(np.uint8))
-            mask = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST)) > 0
-            if mask.any():
-                c = classes.index(name_of_class)
-                masks[n, c] |= mask
-                seen.append((c, *tight_box(mask)))
-        if seen:
-            boxes.append(seen)
-            names.append(file_name)
-        else:
-            left_out[file_name] = f"nothing of it is left at {size} x {size}"
-    line, n = list_left_out(left_out, len(chosen)), len(names)
-    if not names:
-        raise BadInput(f"{images} yields no image: {line}")
-    if left_out:
-        warnings.warn(line, stacklevel=2)
-    return SegmentationSet(pixels[:n], masks[:n], boxes, class_specs(classes), name, tuple(names))
-
-
-def build(
-    annotations: str | Path | Record,
-    images: str | Path,
-    classes: Sequence[str] = CLASSES,
-    size: int = 256,
-    min_box: float = 200,
-    instances: str = "single",
-    min_area: float = 0,
-    name: str = "COCO",
-) -> SegmentationSet:
-    """``select`` and ``rasterize`` in one: images uint8 (N, 3, size, size), a mask per class."""
-    chosen = select(annotations, classes, min_box, instances, min_area)
-    return rasterize(chosen, images, classes, size, name)
-
-
-def write_manifest(path: str | Path, chosen: Sequence[Chosen]) -> None:
-    """Write a CSV row per image: what it is, its license, and where it came from."""
-    own = ("flickr_url", "coco_url", "width", "height")
-    rows = [
-        [record["id"], record["file_name"], "+".join(dict.fromkeys(name for name, _ in objects))]
-        + [license.get("name", ""), license.get("url", "")]
-        + [record.get(field, "") for field in own]
-        for record, objects, license in chosen
-    ]
-    write_csv(path, ["image_id", "file_name", "class", "license", "license_url", *own], rows)
-
-
-def list_left_out(reasons: Mapping[str, str], total: int) -> str:
-    """One line that counts the images that are missing of ``total`` and names the first five."""
-    named = [f"{file_name} ({why})" for file_name, why in list(reasons.items())[:5]]
-    rest = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-    return f"{len(reasons)} of {total} images left out: {', '.join(named)}{rest}"
 
 
 def _image_files(folder: Path) -> dict[str, list[Path]]:
