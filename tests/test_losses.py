@@ -102,9 +102,6 @@ def test_dice_loss_of_an_absent_class_grows_with_its_false_positives(pixels, sco
     assert dice_loss(pred, nothing + 1) == dice_loss(pred, nothing + 1, absent_area=0.01)
 
 
-# Number formats
-
-
 @given(st.sampled_from([torch.float16, torch.bfloat16]), st.floats(1, 255), st.integers(0, 9))
 def test_half_precision_of_images_is_safe(dtype, scale, seed):
     """Squares of 0..255 are more than half precision holds; the sums are not made in it."""
@@ -156,9 +153,6 @@ def test_inference_tensors_and_tensors_without_gradient(loss, made_in_inference,
 def test_other_tensors_are_quoted(loss, pred, target, quoted):
     with pytest.raises(BadInput, match=quoted):
         loss(pred, target)
-
-
-# Both terms together
 
 
 @pytest.mark.parametrize("loss", LOSS_NAMES)

@@ -91,9 +91,6 @@ def test_scores_are_scikit_learns(score, reference):
     np.testing.assert_allclose(function(counts[[0, 5]]), of_images)
 
 
-# Boundaries
-
-
 def brute_outline(mask):
     inside = {tuple(map(int, at)) for at in np.argwhere(mask)}
     return [
@@ -129,9 +126,6 @@ def test_components_are_those_of_a_flood(pair):
         assert numbers[at] == parts
 
 
-# The bootstrap
-
-
 def test_the_bootstrap_agrees_with_scipys():
     assert metrics.interval(np.arange(101.0), level=0.9).tolist() == pytest.approx([5, 95])
     counts = count(*random_masks(3, (40, 2, 6, 6)))
@@ -165,9 +159,6 @@ def test_a_bootstrap_of_nothing_is_refused():
             metrics.resample(*tables)
     with pytest.raises(BadInput, match=r"level .* got 95"):
         metrics.interval(np.ones(3), 95)
-
-
-# What is taken
 
 
 @pytest.mark.parametrize("counter", [count, lambda pred, true: count_boundary(pred, true, 1)])

@@ -36,9 +36,6 @@ def train_on_noise(net, side=16, steps=1):
     return net
 
 
-# Parity with DLStudio
-
-
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize(("depth", "skips"), [(4, True), (8, False), (16, True)])
 @torch.no_grad()
@@ -101,9 +98,6 @@ def test_listing_1_in_dlstudio_gives_our_network_with_aspp(dlstudio):
         from_dlstudio(nn.Linear(2, 2).state_dict())
 
 
-# ASPP
-
-
 @pytest.mark.parametrize("rates", [RATES, (1,), (3, 5)])
 def test_aspp_is_its_composition_from_matrix_products(rates):
     def by_patches(x, conv):
@@ -118,9 +112,6 @@ def test_aspp_is_its_composition_from_matrix_products(rates):
         conv(x)[0, :, 16, 16].sum().backward()
         seen = {tuple(position) for position in x.grad[0].abs().sum(0).nonzero().tolist()}
         assert seen == set(itertools.product((16 - rate, 16, 16 + rate), repeat=2))
-
-
-# The heads
 
 
 @torch.no_grad()
@@ -175,9 +166,6 @@ def test_a_skip_connection_across_the_u_overwrites_half_of_the_channels(copy_acr
     nn.init.zeros_(net.aspp.merge.weight)
     one, other = net.eval()(images(2)).detach()
     assert torch.equal(one, other) is not copy_across
-
-
-# Any size, any layout, any number format
 
 
 MAKERS = [UNet, *(partial(MUNet, width=4, depth=4, head=head) for head in HEADS)]
