@@ -100,10 +100,7 @@ def count_tables(
 ) -> dict[str, np.ndarray]:
     """What a run keeps of its test images, in ``counts.npz``: all that the claims need of them.
 
-    Args:
-        masks: predicted, bool (N, C, H, W).
-        data: the test set.
-        config: of the run; it says which pixels the network can predict.
+    ``masks`` are those predicted on the test set ``data``, bool (N, C, H, W).
 
     Returns:
         Unsigned integers of the smallest type that takes them, (N, C, k), by name:
@@ -113,10 +110,10 @@ def count_tables(
         ``predictable_pixels``, ``predictable_boundary``
             the same two on the pixels that the network can predict, where these are not all.
         ``inside``, ``edge``, ``small``, ``large``
-            true pixels of a part, and how many of these are predicted; of the pixels that the
-            network can predict. ``edge`` is within 2/64 of the image's side of whatever is
-            outside of the mask, ``inside`` is the rest; ``small`` and ``large`` are the smallest
-            and the largest third of all objects.
+            true pixels of a part that the network can predict, and how many of these it does.
+            ``edge`` is within 2/64 of the image's side of whatever is outside of the mask,
+            ``inside`` the rest; ``small`` and ``large`` are the smallest and largest third of all
+            objects.
     """
     step, true = predictable_step(config), data.masks
     every = (..., slice(None, None, step), slice(None, None, step))

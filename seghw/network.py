@@ -137,9 +137,6 @@ class MUNet(nn.Module):
         skip_connections: shortcuts inside the blocks, as DLStudio's argument of that name.
         copy_across: skip connections from the left arm to the right one. DLStudio always has them:
             they overwrite the first half of the channels, where U-Net concatenates.
-
-    Raises:
-        BadInput: an argument that no such network can have.
     """
 
     def __init__(
@@ -193,13 +190,9 @@ class MUNet(nn.Module):
         self.head = doubler(width, num_classes, head, output=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images to one channel per class.
+        """Images, float (N, 3, H, W) in the range of the recipe, H and W multiples of 8.
 
-        Args:
-            x: float (N, 3, H, W), H and W multiples of 8, in the range of the recipe.
-
-        Returns:
-            float (N, num_classes, H, W), unbounded: the target's values, regressed.
+        Returns float (N, num_classes, H, W), unbounded: the target's values, regressed.
         """
         _check_images(x)
         x = F.max_pool2d(F.relu(self.stem(x)), 2)

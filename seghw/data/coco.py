@@ -1,8 +1,9 @@
 """COCO annotations to class masks: which images, which pixels, and where they came from.
 
 ``select`` applies the homework's rule to an annotation file, ``rasterize`` turns what it chose
-into arrays, ``build`` is both at once. Whatever reaches pycocotools' C is checked first: endless
-coordinates, or run lengths of another image, would end the interpreter there.
+into arrays, ``build`` is both at once. What cannot be used raises ``BadInput``. Whatever reaches
+pycocotools' C is checked first: endless coordinates, or run lengths of another image, would end
+the interpreter there.
 """
 
 import difflib
@@ -63,10 +64,6 @@ def select(
         instances: "single" is the homework's rule: exactly one instance over all ``classes``,
             its box at least ``min_box`` on both sides. "any": at least one instance, of any size.
         min_area: smallest area of the instance's mask, likewise under "single" only.
-
-    Raises:
-        BadInput: the annotations cannot be used, a class is not in them or cannot be part of a
-            run's name, or no image is chosen.
     """
     if instances not in ("single", "any"):
         raise BadInput(f"instances must be 'single' or 'any', got {instances!r}")
