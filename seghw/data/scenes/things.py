@@ -50,11 +50,11 @@ def shade(color: Color, factor: float) -> Color:
 
 def contrasting(rng: Rng, *others: Color) -> Color:
     """A random color at least 110 RGB units from each of ``others``, if eight tries find one."""
-    tried: dict[float, Color] = {}
-    while len(tried) < 8 and max(tried, default=0) < 110:
+    tried: list[tuple[float, Color]] = []
+    while len(tried) < 8 and (not tried or tried[-1][0] < 110):
         color = any_color(rng)
-        tried[min(math.dist(color, other) for other in others)] = color
-    return tried[max(tried)]
+        tried.append((min(math.dist(color, other) for other in others), color))
+    return max(tried, key=lambda pair: pair[0])[1]
 
 
 def polar(radius: Any, angle: Any) -> np.ndarray:
