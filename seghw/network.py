@@ -101,9 +101,10 @@ class SkipBlock(nn.Module):
             out, x = self.resample(out), self.resample(x)
         if not self.skip_connections:
             return out
-        if self.out_channels > x.shape[1]:
-            x = torch.cat((x, x), dim=1)
-        return out + x[:, -self.out_channels :]
+        if not self.same_width:
+            widens = self.out_channels > x.shape[1]
+            x = torch.cat((x, x), dim=1) if widens else x[:, self.out_channels :]
+        return out + x
 
 
 def doubler(channels: int, out_channels: int, head: str, *, output: bool = False) -> nn.Module:
