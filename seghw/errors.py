@@ -13,10 +13,7 @@ class BadInput(ValueError):
 
 
 def reason(error: Exception) -> str:
-    """One short line: of pydantic's complaints the first, with the place where it is."""
-    if hasattr(error, "errors"):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"[:200]
+    """One short line of what an error says."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -25,19 +22,19 @@ def whole_number(name: str, value: Any, least: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < least:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
         raise BadInput(f"{name} must be a whole number of at least {least}, got {value!r}")
     return number
 
 
 def explain_in(shell: Any) -> None:
     """Have an IPython shell tell an interrupt in a line, and a missing name with what to run."""
-    shell.set_custom_exc((KeyboardInterrupt, NameError), _explain)
 
+    def explain(shell: Any, kind: type, error: BaseException, trace: Any, tb_offset: Any = None):
+        if kind is KeyboardInterrupt:
+            return print("interrupted")
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+        print("If a cell above has not run yet: Run > Run All Above Selected Cell.")
 
-def _explain(shell: Any, kind: type, error: BaseException, trace: Any, tb_offset: Any = None):
-    if kind is KeyboardInterrupt:
-        return print("interrupted")
-    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
-    print("If a cell above has not run yet: Run > Run All Above Selected Cell.")
+    shell.set_custom_exc((KeyboardInterrupt, NameError), explain)

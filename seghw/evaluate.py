@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,9 @@ from seghw.devices import threads_for
 def outputs(
     model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str, batch_size: int = 32
 ) -> Iterator[Tensor]:
-    """The raw outputs for ``images``, uint8 (N, 3, H, W), batch by batch and in order.
+    """The raw outputs, float (n, C, H, W) on the CPU, for ``images``, uint8 (N, 3, H, W), in order.
 
-    Yields:
-        float (n, C, H, W) on the CPU. The network is left in the mode in which it came.
+    Batch by batch; the network is left in the mode in which it came.
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -39,22 +37,16 @@ def outputs(
 
 
 def predict(model: nn.Module, images: np.ndarray, recipe: Recipe, dataset: str) -> np.ndarray:
-    """Masks for ``images``.
+    """Masks, bool (N, C, H, W), for ``images``, uint8 (N, 3, H, W).
 
     Args:
         model: any network with one output channel per class.
-        images: uint8 (N, 3, H, W).
+        images: the images.
         recipe: how images become inputs and outputs masks.
         dataset: name of a data set, which gives the classes and the input's range.
-
-    Returns:
-        bool (N, C, H, W).
     """
-    classes = classes_of(dataset)
-    decoded = [
-        recipe.decode(output, classes).numpy() for output in outputs(model, images, recipe, dataset)
-    ]
-    return np.concatenate(decoded)
+    classes, batched = classes_of(dataset), outputs(model, images, recipe, dataset)
+    return np.concatenate([recipe.decode(output, classes).numpy() for output in batched])
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +80,12 @@ class Evaluation:
 
     def table(self) -> pd.DataFrame:
         """One row per image: its mean IoU, and each class's IoU, true and predicted pixels."""
-        names = [spec.name for spec in self.data.classes]
         tp, fp, fn, _ = np.moveaxis(self.counts, -1, 0)
         columns = {"image": np.arange(len(self.data)), "mean_iou": self.image_iou}
-        columns |= {f"iou_{n}": v for n, v in zip(names, metrics.iou(self.counts).T, strict=True)}
-        for kind, areas in (("true", tp + fn), ("predicted", tp + fp)):
-            columns |= {f"{kind}_{n}": v for n, v in zip(names, areas.T, strict=True)}
+        values = {"iou": metrics.iou(self.counts), "true": tp + fn, "predicted": tp + fp}
+        for kind, table in values.items():
+            for spec, column in zip(self.data.classes, table.T, strict=True):
+                columns[f"{kind}_{spec.name}"] = column
         return pd.DataFrame(columns)
 
 
@@ -108,10 +100,7 @@ def count_tables(
 ) -> dict[str, np.ndarray]:
     """What a run keeps of its test images, in ``counts.npz``: all that the claims need of them.
 
-    Args:
-        masks: predicted, bool (N, C, H, W).
-        data: the test set.
-        config: of the run; it says which pixels the network can predict.
+    ``masks`` are those predicted on the test set ``data``, bool (N, C, H, W).
 
     Returns:
         Unsigned integers of the smallest type that takes them, (N, C, k), by name:
@@ -121,31 +110,26 @@ def count_tables(
         ``predictable_pixels``, ``predictable_boundary``
             the same two on the pixels that the network can predict, where these are not all.
         ``inside``, ``edge``, ``small``, ``large``
-            true pixels of a part, and how many of these are predicted; of the pixels that the
-            network can predict. ``edge`` is within 2/64 of the image's side of whatever is
-            outside of the mask, ``inside`` is the rest; ``small`` and ``large`` are the smallest
-            and the largest third of all objects.
+            true pixels of a part that the network can predict, and how many of these it does.
+            ``edge`` is within 2/64 of the image's side of whatever is outside of the mask,
+            ``inside`` the rest; ``small`` and ``large`` are the smallest and largest third of all
+            objects.
     """
-    step = predictable_step(config)
-
-    def on(part: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(part[:, :, ::step, ::step])
-
-    tolerance = max(1, round(0.02 * float(np.hypot(*data.masks.shape[2:]))))
-    core = inside(data.masks, 2 / 64 * data.masks.shape[-1])
-    small, large = small_and_large(data)
-    parts = {"inside": core, "edge": data.masks & ~core, "small": small, "large": large}
+    step, true = predictable_step(config), data.masks
+    every = (..., slice(None, None, step), slice(None, None, step))
+    tolerance = max(1, round(0.02 * float(np.hypot(*true.shape[2:]))))
     tables = {
-        "pixels": metrics.count(masks, data.masks),
-        "boundary": metrics.count_boundary(masks, data.masks, tolerance),
+        "pixels": metrics.count(masks, true),
+        "boundary": metrics.count_boundary(masks, true, tolerance),
     }
     if step > 1:
-        predicted, true = on(masks), on(data.masks)
-        tables["predictable_pixels"] = metrics.count(predicted, true)
+        tables["predictable_pixels"] = metrics.count(masks[every], true[every])
         near = max(1, round(tolerance / step))
-        tables["predictable_boundary"] = metrics.count_boundary(predicted, true, near)
+        tables["predictable_boundary"] = metrics.count_boundary(masks[every], true[every], near)
+    core, (small, large) = inside(true, 2 / 64 * true.shape[-1]), small_and_large(data)
+    parts = {"inside": core, "edge": true & ~core, "small": small, "large": large}
     for name, part in parts.items():
-        both = (metrics.pixels(on(part)), metrics.pixels(on(part & masks)))
+        both = (metrics.pixels(part[every]), metrics.pixels((part & masks)[every]))
         tables[name] = np.stack(both, -1)
     return {name: table.astype(np.min_scalar_type(table.max())) for name, table in tables.items()}
 
@@ -153,9 +137,7 @@ def count_tables(
 def inside(masks: np.ndarray, depth: float) -> np.ndarray:
     """The masks' pixels more than ``depth`` pixels away from whatever is outside of them.
 
-    Args:
-        masks: bool (N, C, H, W); beyond the image is outside.
-        depth: Euclidean, between the centers of pixels.
+    Masks are bool (N, C, H, W); beyond the image is outside.
     """
     outside = np.pad(~masks, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=True)
     return masks & ~metrics.within(outside, depth)[..., 1:-1, 1:-1]
@@ -175,24 +157,6 @@ def small_and_large(data: SegmentationSet) -> tuple[np.ndarray, np.ndarray]:
     third, two_thirds = np.quantile(areas, (1 / 3, 2 / 3)) if places else (0, 0)
     small, large = np.zeros_like(data.masks), np.zeros_like(data.masks)
     for place, area in zip(places, areas, strict=True):
-        for part, chosen in ((small, area <= third), (large, area >= two_thirds)):
-            if chosen:
-                part[place] = data.masks[place]
+        small[place] |= data.masks[place] & (area <= third)
+        large[place] |= data.masks[place] & (area >= two_thirds)
     return small & ~large, large
-
-
-def write_counts(run_folder: str | Path) -> Path:
-    """Predict the test images of a run that has its weights, and write its ``counts.npz``.
-
-    Raises:
-        BadInput: the record, the weights or the data are missing or damaged.
-    """
-    from seghw.data.splits import open_split  # with train, which imports this module
-    from seghw.runs import read_run
-    from seghw.train.records import load_network, save_counts
-
-    config = read_run(run_folder)["config"]
-    data = open_split(config, "test")
-    masks = predict(load_network(run_folder), data.images, config.settings, config.dataset)
-    save_counts(count_tables(masks, data, config), Path(run_folder))
-    return Path(run_folder, "counts.npz")

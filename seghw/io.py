@@ -15,16 +15,14 @@ from typing import Any
 
 from seghw.errors import BadInput
 
-#: Part of every temporary name, so that leftovers are known.
-_MARK = "-unfinished-"
+_MARK = "-unfinished-"  # part of every temporary name
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; rename it to ``path`` on success.
+    """Yield a temporary path beside ``path``; rename it to ``path`` unless an exception comes.
 
-    An existing file is replaced only at the very end; on an exception it stays as it was and
-    the temporary file is removed. Missing parent folders are made.
+    Missing parent folders are made.
 
     Raises:
         BadInput: ``path`` is a folder, a link, a device or a pipe: these are never replaced.

@@ -2,7 +2,8 @@
 
 Everywhere: ``pred`` and ``target`` are floating tensors (N, C, H, W), N images by C classes; the
 prediction is the network's raw output, the target a mask per class (0 or 1; under the report's
-coding 0 or the class's value). Sums run in float32 at least, so that half precision is safe.
+coding 0 or the class's value). Another type or shape raises ``BadInput``. Sums run in float32 at
+least, so that half precision is safe.
 """
 
 from collections.abc import Callable
@@ -16,65 +17,40 @@ from seghw.config import LOSS_NAMES
 from seghw.errors import BadInput
 
 DiceLoss = Callable[[Tensor, Tensor], Tensor]
+EPSILON = 1e-6  # keeps 0 / 0 away
 
 
 def mse_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over all images, classes and pixels, a scalar.
-
-    Raises:
-        BadInput: another dtype, or another shape, as in all losses here.
-    """
+    """Mean squared error over all images, classes and pixels, a scalar."""
     return F.mse_loss(*_pair(pred, target))
 
 
-def report_dice_loss(pred: Tensor, target: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """The report's Dice loss, Listing 3: no factor 2, summed over images and classes.
+def report_dice_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """The report's Dice loss, Listing 3: no factor 2, summed over images and classes, a scalar.
 
-    For a pair (image, class), 1 - ab / (aa + bb + epsilon), where ab, aa and bb are the sums
+    For a pair (image, class), 1 - ab / (aa + bb + 1e-6), where ab, aa and bb are the sums
     over pixels of pred * target, pred ** 2 and target ** 2. Since ab is at most (aa + bb) / 2, a
-    perfect pair scores 0.5; a class absent from the target scores 1 with no gradient. The sum
-    therefore lies between N * C / 2 and N * C for predictions that are nowhere negative, and
-    below 1.5 * N * C for all.
-
-    Args:
-        pred: (N, C, H, W).
-        target: (N, C, H, W); left as it is (the listing switches its gradient on).
-        epsilon: keeps 0 / 0 away.
-
-    Returns:
-        A scalar.
+    perfect pair scores 0.5; a class absent from the target scores 1 with no gradient.
     """
     ab, aa, bb = _overlaps(pred, target)
-    return (1 - ab / (aa + bb + epsilon)).sum()
+    return (1 - ab / (aa + bb + EPSILON)).sum()
 
 
-def dice_loss(
-    pred: Tensor, target: Tensor, epsilon: float = 1e-6, *, absent_area: float = 0.3
-) -> Tensor:
+def dice_loss(pred: Tensor, target: Tensor, *, absent_area: float = 0.3) -> Tensor:
     """The Dice loss of V-Net (Milletari et al., 2016): factor 2, mean over images and classes.
 
-    For a pair (image, class), 1 - 2 ab / (aa + bb + epsilon), with the sums of
-    ``report_dice_loss``; it is 0 exactly when pred equals target.
+    For a pair (image, class), 1 - 2 ab / (aa + bb + 1e-6), with the sums of
+    ``report_dice_loss``: 0 exactly when pred equals target, a scalar in [0, 1] for both in [0, 1].
 
     A class absent from the target would score 1 whatever is predicted, so that false positives
     would cost nothing. Here such a pair scores aa / (aa + s) instead, s being ``absent_area``
     times the pixels of an image: 0 for an empty prediction, 0.5 for a false positive of s
-    pixels, and with a gradient that removes it.
-
-    Args:
-        pred: (N, C, H, W).
-        target: (N, C, H, W).
-        epsilon: keeps 0 / 0 away.
-        absent_area: share of the image; 0 gives the plain formula, 1 for every absent pair.
-
-    Returns:
-        A scalar, in [0, 1] for pred and target in [0, 1].
+    pixels, and with a gradient that removes it. ``absent_area=0`` is the plain formula.
     """
     ab, aa, bb = _overlaps(pred, target)
-    pixels = pred.shape[-2] * pred.shape[-1]
-    smooth = torch.where(bb > 0, 0.0, absent_area * pixels)
+    smooth = torch.where(bb > 0, 0.0, absent_area * pred.shape[-2] * pred.shape[-1])
     # What has no gradient is added up first, so that autograd has fewer steps to go back.
-    return (1 - torch.add(smooth, ab, alpha=2) / (aa + (bb + smooth + epsilon))).mean()
+    return (1 - torch.add(smooth, ab, alpha=2) / (aa + (bb + smooth + EPSILON))).mean()
 
 
 #: The Dice loss of each recipe, by its name.
@@ -107,26 +83,23 @@ def combined_loss(
             one of the others plus ``coefficient`` times the Dice loss.
         coefficient: weight of the Dice term.
         dice: ``dice_loss`` or ``report_dice_loss``.
-
-    Raises:
-        BadInput: ``loss`` is none of these.
     """
     if loss not in LOSS_NAMES:
         raise BadInput(f"loss must be one of {tuple(LOSS_NAMES)}, got {loss!r}")
     pred, target = _pair(pred, target)
-    first = None
+    entropy = 0.0
     if loss.startswith("bce"):
-        first = F.binary_cross_entropy_with_logits(pred, target)
+        entropy = F.binary_cross_entropy_with_logits(pred, target)
         pred = pred.sigmoid()
     # A term that is only watched needs no graph.
     with torch.set_grad_enabled(torch.is_grad_enabled() and loss.startswith("mse")):
         mse = F.mse_loss(pred, target)
     with torch.set_grad_enabled(torch.is_grad_enabled() and loss.endswith("dice")):
         dice_term = dice(pred, target)
-    first = mse if first is None else first
-    if loss == "dice":
+    first = {"mse": mse, "bce": entropy}.get(loss.split("_")[0])
+    if first is None:
         return LossTerms(dice_term, mse, dice_term)
-    total = first + coefficient * dice_term if loss.endswith("_dice") else first
+    total = first + coefficient * dice_term if loss.endswith("dice") else first
     return LossTerms(total, mse, dice_term)
 
 
@@ -141,25 +114,14 @@ class GradientBalance(NamedTuple):
 def gradient_balance(
     pred: Tensor, target: Tensor, dice: DiceLoss = report_dice_loss
 ) -> GradientBalance:
-    """Norms of the two terms' gradients at the output, and the coefficient that equals them.
-
-    Args:
-        pred: (N, C, H, W); need not require a gradient.
-        target: (N, C, H, W).
-        dice: the Dice loss to compare the MSE with.
-    """
-    mse, dice_norm = gradient_norms(pred, target, dice).tolist()
-    return GradientBalance(mse, dice_norm, mse / dice_norm if dice_norm else float("inf"))
-
-
-def gradient_norms(pred: Tensor, target: Tensor, dice: DiceLoss) -> Tensor:
-    """The norms of ``gradient_balance``, MSE then Dice, as a float32 tensor (2,)."""
+    """Norms of the MSE's and a Dice loss's gradients at the output; it need not require one."""
     with torch.inference_mode(False), torch.enable_grad():
         # What was computed in inference mode can only be differentiated as a copy.
         pred, target = (t.clone() if t.is_inference() else t for t in _pair(pred, target))
         pred = pred.detach().requires_grad_(True)
         gradients = [torch.autograd.grad(term(pred, target), pred)[0] for term in (mse_loss, dice)]
-    return torch.stack([gradient.float().norm() for gradient in gradients])
+    mse, norm = torch.stack([gradient.float().norm() for gradient in gradients]).tolist()
+    return GradientBalance(mse, norm, mse / norm if norm else float("inf"))
 
 
 def _pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,8 @@ each image is ``iou(counts)``, that of the whole set ``iou(counts.sum(0))``, and
 bootstrap draw ``iou(resample(counts))``. A score that would divide nothing by nothing, as the IoU
 of two empty masks, is NaN: average with ``np.nanmean``.
 
-Distances are in pixels, between centers of pixels; whatever lies beyond the image is outside of
-every mask.
+Masks come as NumPy arrays or torch tensors; others raise ``BadInput``. Distances are in pixels,
+between centers of pixels; whatever lies beyond the image is outside of every mask.
 """
 
 from typing import Any
@@ -22,18 +22,7 @@ _CROSS = ndimage.generate_binary_structure(2, 1)[None, None]
 
 
 def count(pred: Any, true: Any) -> np.ndarray:
-    """Compare masks pixel by pixel.
-
-    Args:
-        pred: predicted masks, bool (N, C, H, W), a NumPy array or a torch tensor.
-        true: true masks, likewise.
-
-    Returns:
-        int64 (N, C, 4): true positives, false positives, false negatives, true negatives.
-
-    Raises:
-        BadInput: another dtype, or another shape.
-    """
+    """True positives, false positives, false negatives and true negatives: int64 (N, C, 4)."""
     pred, true = _masks(pred, true)
     tp = pixels(pred & true)
     fp, fn = pixels(pred) - tp, pixels(true) - tp
@@ -63,11 +52,7 @@ def recall(counts: np.ndarray) -> np.ndarray:
 
 
 def accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of all pixels that are right, 0..1, each class against everything else.
-
-    Two empty masks score 1, for their background is right; that is why accuracy flatters small
-    objects.
-    """
+    """Share of all pixels that are right, 0..1; two empty masks score 1, for so is background."""
     return ratio(counts[..., 0] + counts[..., 3], counts.sum(-1))
 
 
@@ -99,18 +84,12 @@ def within(masks: np.ndarray, distance: float) -> np.ndarray:
 def count_boundary(pred: Any, true: Any, tolerance: int) -> np.ndarray:
     """Compare outlines, for ``boundary_f``.
 
-    Args:
-        pred: predicted masks, bool (N, C, H, W), a NumPy array or a torch tensor.
-        true: true masks, likewise.
-        tolerance: pixels that two outlines may lie apart, at least 1. Cheng et al. (CVPR 2021) take
-            2 % of the diagonal: 2 at 64 x 64, 7 at 256 x 256.
+    ``tolerance`` says how many pixels two outlines may lie apart, at least 1; Cheng et al. (CVPR
+    2021) take 2 % of the diagonal: 2 at 64 x 64, 7 at 256 x 256.
 
     Returns:
         int64 (N, C, 4): pixels of the predicted outline, of these within the tolerance of the true
         one; pixels of the true outline, of these within the tolerance of the predicted one.
-
-    Raises:
-        BadInput: another dtype, another shape, or a tolerance that is no whole number >= 1.
     """
     if tolerance < 1 or tolerance % 1:
         raise BadInput(f"tolerance must be a whole number of pixels >= 1, got {tolerance}")
@@ -122,9 +101,8 @@ def count_boundary(pred: Any, true: Any, tolerance: int) -> np.ndarray:
 def boundary_f(counts: np.ndarray) -> np.ndarray:
     """Boundary F-score, 0..1, of what ``count_boundary`` gives; NaN where both masks are empty.
 
-    The harmonic mean of the share of predicted boundary pixels near the true boundary and the
-    share of true ones near the predicted boundary (Martin et al., PAMI 2004; one class at a
-    time: Csurka et al., BMVC 2013).
+    The harmonic mean of the share of predicted boundary pixels near the true boundary and of true
+    ones near the predicted boundary (Martin et al., PAMI 2004; Csurka et al., BMVC 2013).
     """
     predicted, predicted_near, true, true_near = np.moveaxis(counts, -1, 0)
     exact = ratio(predicted_near, predicted, undefined=0.0)
@@ -147,16 +125,12 @@ def resample(*counts: np.ndarray, times: int = 1000, seed: int = 0) -> Any:
     fewer than some 20 images its intervals are too narrow.
 
     Args:
-        counts: tables (N, C, k) of the same N images, which are drawn together, so that the
-            differences of their scores are paired.
+        counts: tables (N, C, k) of the same N images, which are drawn together: paired.
         times: number of draws of N images.
         seed: of the draws.
 
     Returns:
         One table (times, C, k) for each that was given; for a single one the table itself.
-
-    Raises:
-        BadInput: no images, or tables of different lengths.
     """
     lengths = {len(table) for table in counts}
     if len(lengths) != 1 or 0 in lengths:
@@ -170,10 +144,7 @@ def resample(*counts: np.ndarray, times: int = 1000, seed: int = 0) -> Any:
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """The ends of the middle share ``level`` of the values: (times, ...) to (2, ...).
-
-    Values that are NaN are left out.
-    """
+    """The ends of the middle share ``level`` of the values that are not NaN: (2, ...)."""
     if not 0 < level < 1:
         raise BadInput(f"level must lie between 0 and 1, got {level}")
     return np.nanquantile(values, ((1 - level) / 2, (1 + level) / 2), axis=0)

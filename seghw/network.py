@@ -17,7 +17,8 @@ in several ways, the argument ``head``:
     four times the channels, then laid out as 2 x 2 positions (Shi et al., CVPR 2016).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -32,12 +33,8 @@ HEADS = ("report", "dense", "resize", "subpixel")
 class ASPP(nn.Module):
     """Look at one feature map at several dilation rates at once, and merge (Listing 1).
 
-    One 1 x 1 convolution keeps the detail; one 3 x 3 convolution per rate looks ``rate`` positions
-    away; a last 1 x 1 convolution merges their concatenation.
-
-    Args:
-        channels: channels in and out.
-        rates: dilation of each 3 x 3 branch, in positions of the feature map.
+    A 1 x 1 convolution keeps the detail, a 3 x 3 convolution per rate looks ``rate`` positions
+    away, a last 1 x 1 convolution merges them. ``channels`` in and out.
     """
 
     def __init__(self, channels: int, rates: Sequence[int] = (2, 4, 6)) -> None:
@@ -57,17 +54,17 @@ class ASPP(nn.Module):
 class SkipBlock(nn.Module):
     """DLStudio's ``SkipBlockDN`` and ``SkipBlockUP``: two convolutions with a shortcut.
 
-    A block that changes the number of channels has one convolution, not two.
+    ``out_channels`` are ``in_channels``, twice as many (the block then has one convolution, and the
+    shortcut doubles the input) or half as many (its shortcut is the input's second half).
 
     Args:
         in_channels: channels of the input.
-        out_channels: ``in_channels``; twice as many on the way down, half as many on the way up.
+        out_channels: channels of the output.
         up: transposed convolutions, as in the right arm of the U.
         resample: halve height and width (``up``: double them).
-        head: how to double, one of ``HEADS``.
-        skip_connections: add the input to the output: as it is, doubled where the block widens, its
-            second half where the block narrows.
-        keep_unused: create DLStudio's second convolution also where it never runs.
+        head: how to double, one of ``HEADS``; under "report" the block also has DLStudio's second
+            convolution where it never runs.
+        skip_connections: add the input to the output.
     """
 
     def __init__(
@@ -79,7 +76,6 @@ class SkipBlock(nn.Module):
         resample: bool = False,
         head: str = "report",
         skip_connections: bool = True,
-        keep_unused: bool = True,
     ) -> None:
         super().__init__()
         self.skip_connections, self.out_channels = skip_connections, out_channels
@@ -87,13 +83,14 @@ class SkipBlock(nn.Module):
         convolution = nn.ConvTranspose2d if up else nn.Conv2d
         self.conv1 = convolution(in_channels, out_channels, 3, padding=1)
         self.norm1 = nn.BatchNorm2d(out_channels)
-        if self.same_width or keep_unused:
+        if self.same_width or head == "report":
             self.conv2 = convolution(in_channels, out_channels, 3, padding=1)
             self.norm2 = nn.BatchNorm2d(out_channels)
         self.resample = None
-        if resample:
-            halve = nn.Conv2d(in_channels, out_channels, 1, stride=2) if not up else None
-            self.resample = halve or doubler(in_channels, head)
+        if resample and up:
+            self.resample = doubler(in_channels, out_channels, head)
+        elif resample:
+            self.resample = nn.Conv2d(in_channels, out_channels, 1, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """float (N, in_channels, H, W) to (N, out_channels, H', W'); H' is H, H / 2 or 2 H."""
@@ -110,35 +107,23 @@ class SkipBlock(nn.Module):
         return out + x
 
 
-def doubler(channels: int, head: str) -> nn.Module:
-    """A layer to twice the height and width, with the same number of channels."""
-    if head == "report":  # one tap: three of four positions hold the bias
-        return nn.ConvTranspose2d(channels, channels, 1, stride=2, output_padding=1)
-    if head == "dense":
-        return nn.ConvTranspose2d(channels, channels, 2, stride=2)
-    return _resize(channels, channels) if head == "resize" else _subpixel(channels, channels)
-
-
-def output_layer(channels: int, num_classes: int, head: str) -> nn.Module:
-    """A layer from the outer level to the image's size, one channel per class."""
-    if head == "report":
+def doubler(channels: int, out_channels: int, head: str, *, output: bool = False) -> nn.Module:
+    """A layer to twice the height and width; ``output``: the last one, of one channel per class."""
+    transposed = partial(nn.ConvTranspose2d, channels, out_channels, stride=2)
+    if head == "report" and output:
         # Stride 2 and dilation 2: tap k of position i lands on 2 i + 2 k - 2, always even.
-        return nn.ConvTranspose2d(
-            channels, num_classes, 3, stride=2, dilation=2, padding=2, output_padding=1
-        )
-    if head == "dense":  # kernel 4 at stride 2: every pixel is the sum of 2 x 2 taps
-        return nn.ConvTranspose2d(channels, num_classes, 4, stride=2, padding=1)
-    return _resize(channels, num_classes) if head == "resize" else _subpixel(channels, num_classes)
-
-
-def _resize(channels: int, out_channels: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Upsample(scale_factor=2), nn.Conv2d(channels, out_channels, 3, padding=1)
-    )
-
-
-def _subpixel(channels: int, out_channels: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(channels, 4 * out_channels, 3, padding=1), nn.PixelShuffle(2))
+        return transposed(kernel_size=3, dilation=2, padding=2, output_padding=1)
+    if head == "report":  # one tap: three of four positions hold the bias
+        return transposed(kernel_size=1, output_padding=1)
+    if head == "dense" and output:  # kernel 4 at stride 2: every pixel is the sum of 2 x 2 taps
+        return transposed(kernel_size=4, padding=1)
+    if head == "dense":
+        return transposed(kernel_size=2)
+    if head == "resize":
+        convolution = nn.Conv2d(channels, out_channels, 3, padding=1)
+        return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
+    convolution = nn.Conv2d(channels, 4 * out_channels, 3, padding=1)
+    return nn.Sequential(convolution, nn.PixelShuffle(2))
 
 
 class MUNet(nn.Module):
@@ -153,9 +138,6 @@ class MUNet(nn.Module):
         skip_connections: shortcuts inside the blocks, as DLStudio's argument of that name.
         copy_across: skip connections from the left arm to the right one. DLStudio always has them:
             they overwrite the first half of the channels, where U-Net concatenates.
-
-    Raises:
-        BadInput: an argument that no such network can have.
     """
 
     def __init__(
@@ -170,73 +152,72 @@ class MUNet(nn.Module):
         copy_across: bool = True,
     ) -> None:
         super().__init__()
-        _check_arguments(num_classes, width, depth, aspp_rates, head)
+        if num_classes < 1:
+            raise BadInput(f"num_classes must be at least 1, got {num_classes}")
+        if min(width, depth) < 2 or width % 2 or depth % 2:
+            raise BadInput(f"width and depth must be even and at least 2, got {width} and {depth}")
+        if aspp_rates is not None and min(aspp_rates, default=0) < 1:
+            raise BadInput(f"aspp_rates must be None or at least 1 each, got {aspp_rates!r}")
+        if head not in HEADS:
+            raise BadInput(f"head must be one of {HEADS}, got {head!r}")
         self.copy_across = copy_across
-        blocks = depth // 2  # a level and arm
+        wide, blocks = 2 * width, depth // 2  # blocks: a level and arm
         self.early = blocks // 4  # of them, those before the skip connection across the U
-        wide = 2 * width
-        original = head == "report"
-        down = {"skip_connections": skip_connections, "keep_unused": original}
-        up = {**down, "up": True, "head": head}
+        down = partial(SkipBlock, head=head, skip_connections=skip_connections)
+        up = partial(down, up=True)
+
+        def chain(block: Callable[[int, int], nn.Module], channels: int, length: int = blocks):
+            return nn.Sequential(*(block(channels, channels) for _ in range(length)))
 
         self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.down_outer = nn.ModuleList(SkipBlock(width, width, **down) for _ in range(blocks))
-        self.halve_outer = SkipBlock(width, width, resample=True, **down)
+        self.down_outer = chain(down, width)
+        self.halve_outer = down(width, width, resample=True)
         self.down_norm_outer = nn.BatchNorm2d(width)
-        self.widen = SkipBlock(width, wide, **down)
-        self.down_inner = nn.ModuleList(SkipBlock(wide, wide, **down) for _ in range(blocks))
+        self.widen = down(width, wide)
+        self.down_inner = chain(down, wide)
         self.down_norm_inner = nn.BatchNorm2d(wide)
-        self.halve_inner = SkipBlock(wide, wide, resample=True, **down)
+        self.halve_inner = down(wide, wide, resample=True)
 
         self.aspp = nn.Identity() if aspp_rates is None else ASPP(wide, aspp_rates)
 
+        self.double_inner = up(wide, wide, resample=True)
         # DLStudio runs its first `early` blocks twice at this level and the others never.
-        up_inner = blocks if original else self.early
-        self.double_inner = SkipBlock(wide, wide, resample=True, **up)
-        self.up_inner = nn.ModuleList(SkipBlock(wide, wide, **up) for _ in range(up_inner))
+        self.up_inner = chain(up, wide, blocks if head == "report" else self.early)
         self.up_norm_inner = nn.BatchNorm2d(wide)
-        self.narrow = SkipBlock(wide, width, **up)
-        self.up_outer = nn.ModuleList(SkipBlock(width, width, **up) for _ in range(blocks))
+        self.narrow = up(wide, width)
+        self.up_outer = chain(up, width)
         self.up_norm_outer = nn.BatchNorm2d(width)
-        self.double_outer = SkipBlock(width, width, resample=True, **up)
-        self.head = output_layer(width, num_classes, head)
+        self.double_outer = up(width, width, resample=True)
+        self.head = doubler(width, num_classes, head, output=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images to one channel per class.
+        """Images, float (N, 3, H, W) in the range of the recipe, H and W multiples of 8.
 
-        Args:
-            x: float (N, 3, H, W), H and W multiples of 8, in the range of the recipe.
-
-        Returns:
-            float (N, num_classes, H, W), unbounded: the target's values, regressed.
+        Returns float (N, num_classes, H, W), unbounded: the target's values, regressed.
         """
         _check_images(x)
         x = F.max_pool2d(F.relu(self.stem(x)), 2)
-        x = _run(self.down_outer[: self.early], x)
+        x = self.down_outer[: self.early](x)
         across_half = _first_half(x)
-        x = _run(self.down_outer[self.early :], self.halve_outer(x))
-        x = self.down_norm_outer(x)
+        x = self.down_norm_outer(self.down_outer[self.early :](self.halve_outer(x)))
         across_outer = _first_half(x)
-        x = _run(self.down_inner[: self.early], self.widen(x))
-        x = self.down_norm_inner(x)
+        x = self.down_norm_inner(self.down_inner[: self.early](self.widen(x)))
         across_inner = _first_half(x)
-        x = self.halve_inner(_run(self.down_inner[self.early :], x))
+        x = self.halve_inner(self.down_inner[self.early :](x))
 
         x = self.aspp(x)
 
-        x = _run(self.up_inner[: self.early], self.double_inner(x))
+        x = self.up_inner[: self.early](self.double_inner(x))
         x = self.up_norm_inner(self._paste(across_inner, x))
-        x = self.narrow(_run(self.up_inner[: self.early], x))
-        x = _run(self.up_outer[self.early :], x)
+        x = self.narrow(self.up_inner[: self.early](x))
+        x = self.up_outer[self.early :](x)
         x = self.up_norm_outer(self._paste(across_outer, x))
-        x = _run(self.up_outer[: self.early], self.double_outer(x))
+        x = self.up_outer[: self.early](self.double_outer(x))
         return self.head(self._paste(across_half, x))
 
     def _paste(self, across: Tensor, x: Tensor) -> Tensor:
         """Put what came across the U in place of the first half of the channels."""
-        if not self.copy_across:
-            return x
-        return torch.cat((across, x[:, across.shape[1] :]), dim=1)
+        return torch.cat((across, x[:, across.shape[1] :]), dim=1) if self.copy_across else x
 
 
 class UNet(nn.Module):
@@ -244,15 +225,13 @@ class UNet(nn.Module):
 
     Args:
         num_classes: channels of the output.
-        width: channels of the outermost level; they double from level to level. 9 gives as many
-            parameters as mUNet has at width 16 and depth 4 with its dense head, within 10 %.
-        levels: how often height and width are halved.
+        width: channels of the outermost level; they double at each of three halvings. 9 gives as
+            many parameters as mUNet has at width 16 and depth 4 with its dense head, within 10 %.
     """
 
-    def __init__(self, num_classes: int, *, width: int = 9, levels: int = 3) -> None:
+    def __init__(self, num_classes: int, *, width: int = 9) -> None:
         super().__init__()
-        widths = [width * 2**level for level in range(levels + 1)]
-        pairs = list(pairwise(widths))
+        pairs = list(pairwise((width, 2 * width, 4 * width, 8 * width)))
         self.stem = _two_convolutions(3, width)
         self.down = nn.ModuleList(_two_convolutions(a, b) for a, b in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
@@ -273,47 +252,27 @@ class UNet(nn.Module):
 
 
 def _two_convolutions(in_channels: int, out_channels: int) -> nn.Module:
-    def one(channels: int) -> list[nn.Module]:
-        convolution = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
-        return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU()]
-
-    return nn.Sequential(*one(in_channels), *one(out_channels))
-
-
-def _run(blocks: nn.ModuleList, x: Tensor) -> Tensor:
-    for block in blocks:
-        x = block(x)
-    return x
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    )
 
 
 def _first_half(x: Tensor) -> Tensor:
     return x[:, : x.shape[1] // 2]
 
 
-def _check_arguments(num_classes, width, depth, aspp_rates, head) -> None:
-    if head not in HEADS:
-        raise BadInput(f"head must be one of {HEADS}, got {head!r}")
-    if num_classes < 1:
-        raise BadInput(f"num_classes must be at least 1, got {num_classes}")
-    for name, value in (("width", width), ("depth", depth)):
-        if value < 2 or value % 2:
-            raise BadInput(f"{name} must be even and at least 2, got {value}")
-    if aspp_rates is not None and (not aspp_rates or min(aspp_rates) < 1):
-        raise BadInput(f"aspp_rates must be None or positive integers, got {aspp_rates!r}")
-
-
 def _check_images(x: Tensor) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = getattr(x, "dtype", type(x).__name__)
-        raise BadInput(
-            f"the network takes a floating torch tensor, got {kind}; `recipe.inputs` makes one of "
-            "uint8 images"
-        )
+        raise BadInput(f"images must be a floating tensor, got {kind}; see `recipe.inputs`")
     if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % 8 or x.shape[3] % 8 or 0 in x.shape:
-        raise BadInput(
-            f"the network takes images (N, 3, H, W) with H and W multiples of 8, "
-            f"got {tuple(x.shape)}; resize them"
-        )
+        shape = tuple(x.shape)
+        raise BadInput(f"images must be (N, 3, H, W), H and W multiples of 8, got {shape}")
 
 
 # DLStudio's module names and ours.
@@ -355,16 +314,9 @@ _FROM_DLSTUDIO = {
 def from_dlstudio(state_dict: Mapping[str, Tensor], *, skip_connections: bool = True) -> MUNet:
     """Build the network that a DLStudio ``mUNet`` state dict describes, with its weights.
 
-    Args:
-        state_dict: of DLStudio's ``mUNet``, or of the report's Listing 1 (with ASPP at rates
-            2, 4, 6).
-        skip_connections: as DLStudio's network was built; a state dict does not say it.
-
-    Returns:
-        A network with the same outputs, in training mode.
-
-    Raises:
-        BadInput: the state dict is of another network.
+    ``state_dict`` is of DLStudio's ``mUNet`` or of the report's Listing 1 (with ASPP at rates 2, 4,
+    6); another raises ``BadInput``. ``skip_connections`` is as that network was built, which a
+    state dict does not say. Returns a network with the same outputs, in training mode.
     """
     try:
         weights = {

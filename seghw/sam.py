@@ -3,11 +3,10 @@
 Conventions are SAM's own (Kirillov et al., "Segment Anything", 2023): images are uint8 (3, H, W),
 RGB; coordinates are x, y in pixels, pixel centers at whole numbers; boxes are x0, y0, x1, y1,
 inclusive. The models are transformers' own: SAM, SAM 2, and of SAM 3 the part that takes boxes and
-clicks. Nothing is fetched unless asked for, and only safetensors, which cannot run code.
+clicks; nothing is fetched unless asked for. What cannot be used raises ``BadInput``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -26,14 +24,16 @@ from seghw.errors import BadInput, reason
 
 SAM_TINY = DATA / "sam-tiny"  # comes with the project
 SAM_TINY_NAME = "SAM-tiny, trained here"
-# Class names by the "model_type" of config.json. SAM 2 and 3 are published with the configuration
-# of their video model, of which the image model is a part.
-_FAMILIES = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
-_FAMILIES |= {"sam3_tracker": "Sam3Tracker", "sam3_video": "Sam3Tracker"}
+#: transformers' names by the "model_type" of config.json; SAM 2 and 3 are published with that of
+#: their video model, of which the image model is a part.
+_FAMILIES = {
+    "sam": "Sam",
+    "sam2": "Sam2",
+    "sam2_video": "Sam2",
+    "sam3_tracker": "Sam3Tracker",
+    "sam3_video": "Sam3Tracker",
+}
 _AT_ONCE = 16  # prompts that are decoded together: at most 0.4 GB on 1024 x 1024 pixels
-_EIGHT = np.ones((3, 3))  # neighbors, diagonal ones included
-# What transformers raises for files that are missing, damaged or another model's.
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
 
 
 @dataclass(eq=False)
@@ -59,24 +59,17 @@ class Segments(NamedTuple):
     predicted_iou: np.ndarray  # float32 (K,); the model's own estimate, about 0..1
 
 
-def load_sam(
-    source: str | Path | None = None, *, download: bool = False, device: torch.device | None = None
-) -> Segmenter:
+def load_sam(source: str | Path | None = None, *, download: bool = False) -> Segmenter:
     """Open a promptable segmenter.
 
     Args:
         source: a folder with a SAM, SAM 2 or SAM 3 in transformers' format, or the Hugging Face
             id of one, such as ``"facebook/sam-vit-base"``. None takes SAM-tiny.
         download: fetch an id that is not on this machine yet.
-        device: default ``devices.best_device()``.
-
-    Raises:
-        BadInput: transformers is not installed, or ``source`` has no such model, or a damaged one.
     """
     try:
         import transformers
-        from httpx import HTTPError  # of huggingface_hub, which transformers brings
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import snapshot_download  # which transformers brings
     except ImportError as error:
         raise BadInput("no segmenter without transformers; `pip install -e .[sam]`") from error
     folder = Path(SAM_TINY if source is None else source)
@@ -86,52 +79,30 @@ def load_sam(
             name, files = folder.as_posix(), ["*.json", "*.safetensors"]  # others are copies
             here = {"local_files_only": not download}
             folder = Path(snapshot_download(name, allow_patterns=files, **here))
-        with _quiet_transformers():
-            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            family = _FAMILIES.get(kind := config.model_type)
-            if family is None:
-                raise ValueError(f"a model of type {kind!r} is none of {', '.join(_FAMILIES)}")
-            processor = getattr(transformers, f"{family}Processor").from_pretrained(folder)
-            model, report = getattr(transformers, f"{family}Model").from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-            )
+        transformers.utils.logging.set_verbosity_error()  # what matters ends in an error here
+        transformers.utils.logging.disable_progress_bar()
+        kind = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+        if kind not in _FAMILIES:
+            raise ValueError(f"a model of type {kind!r} is none of {', '.join(_FAMILIES)}")
+        processor = getattr(transformers, f"{_FAMILIES[kind]}Processor").from_pretrained(folder)
+        model, report = getattr(transformers, f"{_FAMILIES[kind]}Model").from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
         if missing := sorted(report["missing_keys"]):
             raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]!r}")
-    except (*_UNREADABLE, HTTPError) as error:
+    except Exception as error:  # transformers, its hub and safetensors raise what they like
         raise BadInput(
             f"{source} is no SAM that can be opened; give a folder with config.json and model."
             "safetensors, or an id such as 'facebook/sam-vit-base', fetched before with "
             f"`hf download` ({reason(error)})"
         ) from error
-    return Segmenter(name, model.to(device or best_device()).eval(), processor)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No bars, and no report on weights: what matters of it ends in an error here."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+    return Segmenter(name, model.to(best_device()).eval(), processor)
 
 
 def segment_boxes(segmenter: Segmenter, image: np.ndarray, boxes: np.ndarray) -> Segments:
     """One mask per box, in their order.
 
-    Args:
-        segmenter: from ``load_sam``.
-        image: uint8 (3, H, W).
-        boxes: (K, 4): x0, y0, x1, y1, inclusive, inside the image.
-
-    Raises:
-        BadInput: the image or a box is none of these.
+    ``image`` is uint8 (3, H, W); ``boxes`` are (K, 4): x0, y0, x1, y1, inclusive, inside it.
     """
     boxes = np.asarray(boxes, float) if np.size(boxes) else np.zeros((0, 4))
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -157,9 +128,6 @@ def segment_points(
         image: uint8 (3, H, W).
         points: (K, P, 2): for each of K masks, x, y of its P clicks, inside the image.
         labels: (K, P): 1 on the object, 0 beside it; default all 1.
-
-    Raises:
-        BadInput: the image, a point or a label is none of these.
     """
     points = np.asarray(points, float)
     if points.ndim != 3 or points.shape[1] < 1 or points.shape[2] != 2:
@@ -172,59 +140,30 @@ def segment_points(
     return _best_masks(segmenter, image, multimask=points.shape[1] == 1, **prompts)
 
 
-def segment_everything(
-    segmenter: Segmenter,
-    image: np.ndarray,
-    *,
-    points_per_side: int | None = None,
-    pred_iou_thresh: float = 0.88,
-    stability_score_thresh: float = 0.95,
-    box_nms_thresh: float = 0.7,
-) -> Segments:
-    """All masks of an image, by falling predicted IoU: SAM's automatic mode, without its crops.
+def segment_everything(segmenter: Segmenter, image: np.ndarray) -> Segments:
+    """All masks of ``image``, uint8 (3, H, W), by falling predicted IoU: SAM's automatic mode.
 
-    Every point of a grid is a click with several masks; a mask stays if the model trusts it, if
-    it barely changes with the threshold (stability: IoU of the masks at logits above +1 and -1),
-    and if no better one has nearly the same box (non-maximum suppression). The filters are those
-    of transformers' mask-generation pipeline, which would encode a known image again.
-
-    Args:
-        segmenter: from ``load_sam``.
-        image: uint8 (3, H, W).
-        points_per_side: of the grid; default 32 on a GPU, as SAM has it, and 16 on a CPU, but no
-            more than one point every 8 pixels that the model sees.
-        pred_iou_thresh: masks at or below it are dropped.
-        stability_score_thresh: likewise, 0..1.
-        box_nms_thresh: of two masks whose boxes have a higher IoU, the lower one is dropped.
-
-    Raises:
-        BadInput: the image is not one, or the stability lies outside of 0..1.
+    Every point of a grid (32 a side on a GPU, as SAM has it, 16 on a CPU, but no more than one
+    every 8 pixels that the model sees) is a click with several masks. A mask stays if the model
+    trusts it, if it barely changes with the threshold (stability: IoU of the masks at logits above
+    +1 and -1), and if no better one has nearly the same box (non-maximum suppression). Filters and
+    their limits are those of transformers' pipeline, which would encode a known image again.
     """
     _check(image)
-    if not 0 <= stability_score_thresh <= 1:
-        raise BadInput(f"stability_score_thresh must be 0 to 1, got {stability_score_thresh}")
     size = height, width = image.shape[1:]
-    usual = 16 if segmenter.model.device.type == "cpu" else 32
-    side = points_per_side or min(usual, max(1, segmenter.side // 8))
+    on_cpu = segmenter.model.device.type == "cpu"
+    side = min(16 if on_cpu else 32, max(1, segmenter.side // 8))
     steps = (np.arange(side) + 0.5) / side
     grid = np.stack(np.meshgrid(steps * width, steps * height), axis=-1).reshape(-1, 1, 2)
     prompts = {"input_points": grid, "input_labels": np.ones(grid.shape[:2], int)}
     filters, parts = segmenter.processor.image_processor, []
     for logits, iou, enlarge in _decode(segmenter, image, multimask=True, **prompts):
-        trusted = iou > pred_iou_thresh  # first, for most masks are not worth the enlarging
-        parts.append(
-            filters.filter_masks(
-                enlarge(logits[trusted][:, None]),
-                iou[trusted][:, None],
-                size,
-                [0, 0, width, height],
-                pred_iou_thresh,
-                stability_score_thresh,
-            )
-        )
+        trusted = iou > 0.88  # first, for most masks are not worth the enlarging
+        logits, iou = enlarge(logits[trusted][:, None]), iou[trusted][:, None]
+        parts.append(filters.filter_masks(logits, iou, size, [0, 0, width, height], 0.88, 0.95))
     coded, scores, boxes = zip(*parts, strict=True)
     masks, scores, *_ = filters.post_process_for_mask_generation(
-        list(chain(*coded)), torch.cat(scores).cpu(), torch.cat(boxes).cpu(), box_nms_thresh
+        list(chain(*coded)), torch.cat(scores).cpu(), torch.cat(boxes).cpu(), 0.7
     )
     return Segments(np.array(masks, bool).reshape(-1, *size), scores.numpy())
 
@@ -281,9 +220,6 @@ def _decode(
         yield out.pred_masks[0], out.iou_scores[0], enlarge
 
 
-# -- objects and clicks -----------------------------------------------------------------------
-
-
 def box_masks(boxes: Sequence[Sequence[int]], shape: tuple[int, int]) -> np.ndarray:
     """Boxes (K, 4), filled: bool (K, H, W). What a segmenter must do better than."""
     masks = np.zeros((len(boxes), *shape), np.bool_)
@@ -297,24 +233,19 @@ def objects_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Masks of image i's objects, in the order of its boxes, and which of them are exact.
 
-    A set has a mask per class. An object's mask is what its class's mask has inside its box, which
-    is exact unless another box of the class overlaps that box.
-
-    Args:
-        data: the set.
-        i: which image.
-        by_color: then take the pixels of one color whose box is the object's. A drawn shape has a
-            color of its own, so that its visible pixels are known; of photographs none qualify.
+    An object's mask is what its class's mask has inside its box, which is exact unless another box
+    of the class overlaps that box. ``by_color`` then takes the pixels of one color whose box is the
+    object's: a drawn shape has a color of its own; of photographs none qualify.
 
     Returns:
         bool (K, H, W), and bool (K,). A mask that is not exact must not be scored against.
     """
-    kinds, *corners = np.reshape(data.boxes[i], (-1, 5)).astype(int).T
-    masks = box_masks(np.transpose(corners), data.masks.shape[2:]) & data.masks[i, kinds]
-    same, (x0, y0, x1, y1) = kinds[:, None] == kinds, corners
-    overlap = same & (x0 <= x1[:, None]) & (x0[:, None] <= x1)
-    overlap &= (y0 <= y1[:, None]) & (y0[:, None] <= y1)
-    exact = masks.any((1, 2)) & (overlap.sum(1) == 1)  # each box overlaps itself
+    boxes = np.reshape(data.boxes[i], (-1, 5)).astype(int)
+    kinds, filled = boxes[:, 0], box_masks(boxes[:, 1:], data.masks.shape[2:])
+    masks = filled & data.masks[i, kinds]
+    shared = np.einsum("khw,lhw->kl", filled, filled, dtype=int) > 0
+    alone = (shared & (kinds[:, None] == kinds)).sum(1) == 1  # each box overlaps itself
+    exact = masks.any((1, 2)) & alone
     for kind in set(kinds[~exact]) if by_color else ():
         where = data.masks[i, kind]
         colors = np.zeros(where.shape, int)
@@ -330,11 +261,8 @@ def objects_of(
 def first_click(mask: np.ndarray) -> tuple[int, int, int]:
     """The click that says most about an object: its pixel farthest from its boundary.
 
-    Args:
-        mask: bool (H, W), not empty; what lies beyond the image counts as outside.
-
-    Returns:
-        x, y and the label 1. Of several pixels equally far inside, the first row by row.
+    ``mask`` is bool (H, W), not empty. Returns x, y and the label 1; of several pixels equally far
+    inside, the first row by row.
     """
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     y, x = np.unravel_index(depth.argmax(), depth.shape)
@@ -345,18 +273,15 @@ def next_click(mask: np.ndarray, predicted: np.ndarray) -> tuple[int, int, int]:
     """The click that corrects most: the middle of the largest error.
 
     The errors are the 8-connected regions of missed and, apart from them, of wrongly included
-    pixels (Sofiiuk et al., "Reviving iterative training with mask guidance", 2022).
-
-    Args:
-        mask: the truth, bool (H, W), not empty.
-        predicted: bool (H, W).
+    pixels (Sofiiuk et al., "Reviving iterative training with mask guidance", 2022). ``mask``, the
+    truth, and ``predicted`` are bool (H, W), the truth not empty.
 
     Returns:
         x, y and the label: 1 on the object, 0 beside it. The first click again if all is right.
     """
     largest, size = mask, 0
     for error in (mask & ~predicted, predicted & ~mask):
-        labels, _ = ndimage.label(error, _EIGHT)
+        labels, _ = ndimage.label(error, np.ones((3, 3)))  # diagonal steps join
         areas = np.bincount(labels.ravel())[1:]
         if areas.max(initial=0) > size:
             largest, size = labels == areas.argmax() + 1, areas.max()

@@ -1,18 +1,17 @@
-"""Against a server on this machine that misbehaves as a real one can."""
+"""Against a server of files on this machine."""
 
-import gc
 import io
 import json
 import threading
-import warnings
 import zipfile
-from collections import Counter, defaultdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from seghw.data import download
 from seghw.data.download import ARCHIVE, fetch_annotations, fetch_images
 from seghw.errors import BadInput
 
@@ -21,15 +20,40 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-SIZE = (64, 48)
-SPLIT = "val2017"
+SIZE, SPLIT = (64, 48), "val2017"
 
 
-def jpeg(seed, size=SIZE):
+class Handler(SimpleHTTPRequestHandler):
+    asked = 0
+
+    def do_GET(self):
+        Handler.asked += 1
+        super().do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A folder that is served in COCO's place; hashes are not checked, nothing is tried again."""
+    monkeypatch.setattr(download, "ARCHIVE_HASH", None)
+    monkeypatch.setattr(download, "RETRIES", 0)
+    folder = tmp_path / "server"
+    for name in (SPLIT, "annotations"):
+        (folder / name).mkdir(parents=True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        monkeypatch.setattr(download, "BASE_URL", f"http://127.0.0.1:{httpd.server_port}")
+        yield folder
+        httpd.shutdown()
+        thread.join()
+
+
+def jpeg(path, seed, size=SIZE):
     noise = np.random.default_rng(seed).integers(0, 255, (*size[::-1], 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(noise).save(file, "JPEG")
-    return file.getvalue()
+    Image.fromarray(noise).save(path)
 
 
 def archive():
@@ -37,121 +61,60 @@ def archive():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr("../escaped.txt", "out of the folder")
-        zipped.writestr("annotations/captions_val2017.json", "{}")
         zipped.writestr("annotations/instances_val2017.json", json.dumps({"images": []}))
     return file.getvalue()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves ``files``; ``tricks[path]`` lists what to do at its first requests instead."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.tricks, self.asked = {}, defaultdict(list), Counter()
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request, client_address):
-        """A client that has given up is what these tests are about."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        self.server.asked[self.path] += 1
-        tricks = self.server.tricks[self.path]
-        trick = tricks.pop(0) if tricks else None
-        body = self.server.files.get(self.path)
-        status = trick if isinstance(trick, int) else 404 if body is None else 200
-        body = b"" if status != 200 else body
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if trick == "close early" else body)
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    gc.collect()
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch):
-    """No waiting between two tries."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-
-
-def images(server, count):
-    """Put so many images on the server; their sizes by file name."""
-    for i in range(count):
-        server.files[f"/{SPLIT}/{i}.jpg"] = jpeg(i)
-    return {f"{i}.jpg": SIZE for i in range(count)}
-
-
-def fetch(server, sizes, out, **options):
-    return fetch_images(out, SPLIT, sizes, base_url=server.url, **options)
-
-
 def test_annotations_come_out_of_the_archive(server, tmp_path):
-    server.files[f"/annotations/{ARCHIVE}"] = archive()
+    (server / "annotations" / ARCHIVE).write_bytes(archive())
     for _ in range(2):
-        path = fetch_annotations(tmp_path, SPLIT, base_url=server.url, known_hash=None)
+        path = fetch_annotations(tmp_path / "out", SPLIT)
         assert json.loads(path.read_text()) == {"images": []}
-    assert path == tmp_path / "annotations" / "instances_val2017.json"
-    assert server.asked[f"/annotations/{ARCHIVE}"] == 1
-    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [ARCHIVE, path.name]
-    assert not (tmp_path.parent / "escaped.txt").exists()
+        (server / "annotations" / ARCHIVE).unlink(missing_ok=True)  # the second time it is there
+    assert not (tmp_path / "escaped.txt").exists()
 
 
-@pytest.mark.parametrize("body", [None, b"<html>please log in</html>", archive()[:200]])
-def test_an_archive_that_is_none_is_one_line(server, tmp_path, body):
-    server.files[f"/annotations/{ARCHIVE}"] = body
-    with pytest.raises(BadInput, match=r"cannot fetch annotations_trainval2017\.zip") as refused:
-        fetch_annotations(tmp_path, SPLIT, base_url=server.url, known_hash=None)
-    assert server.url in str(refused.value)
-    server.files[f"/annotations/{ARCHIVE}"] = archive()
-    (tmp_path / ARCHIVE).unlink(missing_ok=True)
-    with pytest.raises(BadInput, match="hash"):
-        fetch_annotations(tmp_path, SPLIT, base_url=server.url)
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+@pytest.mark.parametrize("body", [b"", b"<html>please log in</html>", archive()[:200], archive()])
+def test_an_archive_that_is_none_is_one_line(server, tmp_path, monkeypatch, body):
+    """By its hash, which is another one's, or while nothing is checked."""
+    if body:
+        (server / "annotations" / ARCHIVE).write_bytes(body)
+    if len(body) > 200:
+        monkeypatch.setattr(download, "ARCHIVE_HASH", f"md5:{'0' * 32}")
+    with pytest.raises(
+        BadInput, match=r"cannot fetch annotations_trainval2017\.zip from http://127"
+    ):
+        fetch_annotations(tmp_path / "out", SPLIT)
 
 
-def test_only_what_is_missing_is_fetched_and_a_broken_line_tried_again(server, tmp_path):
-    sizes = images(server, 12)
-    assert fetch(server, dict(list(sizes.items())[:5]), tmp_path) == {}
-    tricks = {f"/{SPLIT}/{i}.jpg": trick for i, trick in ((9, "close early"), (10, 500), (11, 503))}
-    server.tricks |= {path: [trick, trick] for path, trick in tricks.items()}
-    assert fetch(server, sizes, tmp_path) == {}
-    assert server.asked == {path: 3 if path in tricks else 1 for path in server.files}
-    for name in sizes:
-        assert (tmp_path / SPLIT / name).read_bytes() == server.files[f"/{SPLIT}/{name}"]
+def test_only_what_is_missing_is_fetched(server, tmp_path):
+    sizes = {f"{i}.jpg": SIZE for i in range(12)}
+    for i, name in enumerate(sizes):
+        jpeg(server / SPLIT / name, i)
+    contents = {name: (server / SPLIT / name).read_bytes() for name in sizes}
+    for part in (dict(list(sizes.items())[:5]), sizes):
+        fetch_images(tmp_path / "out", SPLIT, part)
+        for name in part:
+            (server / SPLIT / name).unlink(missing_ok=True)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out" / SPLIT).iterdir()} == contents
 
 
 def test_what_cannot_be_had_is_left_out_and_named(server, tmp_path):
-    sizes = images(server, 4)
-    del server.files[f"/{SPLIT}/0.jpg"]
-    server.files[f"/{SPLIT}/1.jpg"] = b"<html>please log in</html>"
-    server.files[f"/{SPLIT}/2.jpg"] = jpeg(2, (10, 10))
-    with pytest.warns(UserWarning, match="3 of 4 images left out"):
-        left_out = fetch(server, sizes, tmp_path, retries=1)
-    assert set(left_out) == {"0.jpg", "1.jpg", "2.jpg"}
-    assert "UnidentifiedImageError" in left_out["1.jpg"]
-    assert "annotated as (64, 48)" in left_out["2.jpg"]
-    assert [p.name for p in (tmp_path / SPLIT).iterdir()] == ["3.jpg"]
+    (server / SPLIT / "1.jpg").write_bytes(b"<html>please log in</html>")
+    jpeg(server / SPLIT / "2.jpg", 2, (10, 10))
+    jpeg(server / SPLIT / "3.jpg", 3)
+    sizes = {f"{i}.jpg": SIZE for i in range(4)}
+    with pytest.warns(UserWarning, match="3 of 4 images left out") as told:
+        fetch_images(tmp_path / "out", SPLIT, sizes)
+    line = str(told[0].message)
+    for words in ("0.jpg (", "1.jpg (UnidentifiedImageError", "annotated as (64, 48)"):
+        assert words in line
+    assert [p.name for p in (tmp_path / "out" / SPLIT).iterdir()] == ["3.jpg"]
 
 
-def test_a_server_that_is_down_is_not_asked_for_everything(server, tmp_path):
+def test_a_server_that_is_down_is_not_asked_for_everything(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(Handler, "asked", 0)
     sizes = dict.fromkeys((f"{i}.jpg" for i in range(2000)), SIZE)
-    with pytest.raises(BadInput, match="20 images in a row failed"), warnings.catch_warnings():
-        fetch(server, sizes, tmp_path, retries=0)
-    assert sum(server.asked.values()) < 2000
+    with pytest.raises(BadInput, match="20 images in a row failed"):
+        fetch_images(tmp_path / "out", SPLIT, sizes)
+    assert Handler.asked < 2000

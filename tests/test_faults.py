@@ -3,21 +3,15 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from seghw.cli import main
 from seghw.config import classes_of, dataset_of
 from seghw.data import coco
 from seghw.errors import BadInput
 
-fields = settings(
-    max_examples=100,
-    derandomize=True,  # the same cases in every run
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+fields = settings(max_examples=100, derandomize=True)  # the same cases in every run
 WIDTH, HEIGHT = 320, 280
 BOX = [30, 40, 220, 210]
 ODD = [-1, 0, 1e308, 10**400, -(2**63), float("nan"), float("inf"), None, "7", []]
@@ -68,7 +62,7 @@ def test_boxes_of_another_convention(tmp_path, box):
     assert answer(tmp_path, bbox=[28, 43, 219, 208.5]).masks.sum() == 22 * 24
 
 
-size = st.lists(st.sampled_from([HEIGHT, WIDTH, 1, 10**6, 2**31, 2**63, *ODD]), max_size=3)
+size = st.lists(st.sampled_from([HEIGHT, WIDTH, 1, 2**31, 2**63, *ODD]), max_size=3)
 runs = st.lists(st.sampled_from([40, WIDTH * HEIGHT, 2**32, 2**63, *ODD]), max_size=5)
 runs |= st.text(st.characters(codec="ascii"), max_size=9) | st.text(max_size=3) | numbers
 outlines = st.lists(st.lists(st.integers(-50, 700) | numbers, max_size=9) | numbers, max_size=3)
@@ -110,10 +104,3 @@ def test_a_class_that_can_be_built_can_be_trained(tmp_path, name):
         assert built.startswith(f"class {name!r} cannot be part of a run's name")
     else:
         assert classes_of(dataset_of([name])) == built.classes
-
-
-def test_the_command_names_such_a_class(tmp_path, capsys):
-    answer(tmp_path, "a/b")
-    arguments = ["--annotations", str(tmp_path / "a.json"), "--images", str(tmp_path)]
-    assert main(["data", "coco", *arguments, "--classes", "a/b"]) == 2
-    assert "class 'a/b' cannot be part of a run's name" in capsys.readouterr().err

@@ -24,11 +24,6 @@ def mask_pairs(draw):
     return draw(masks), draw(masks)
 
 
-def channel(*rows):
-    """One image of one class, drawn with # for mask: bool (1, 1, H, W)."""
-    return np.array([[pixel == "#" for pixel in row] for row in rows])[None, None]
-
-
 def random_masks(seed, shape=(6, 3, 16, 16)):
     rng = np.random.default_rng(seed)
     return rng.random(shape) < 0.4, rng.random(shape) < 0.3
@@ -96,36 +91,6 @@ def test_scores_are_scikit_learns(score, reference):
     np.testing.assert_allclose(function(counts[[0, 5]]), of_images)
 
 
-@given(mask_pairs())
-def test_laws_of_one_mask(pair):
-    """Against itself every score is 1 or does not apply; against its complement 0."""
-    masks, _ = pair
-    itself, complement = count(masks, masks), count(~masks, masks)
-    expected = np.where(masks.any(axis=(2, 3)), 1.0, NAN)
-    for score in (iou, metrics.dice, metrics.precision, metrics.recall):
-        np.testing.assert_array_equal(score(itself), expected)
-    np.testing.assert_array_equal(boundary_f(count_boundary(masks, masks, 1)), expected)
-    for score in (iou, metrics.dice, metrics.accuracy):
-        assert not score(complement).any()
-
-
-@given(mask_pairs(), st.randoms(use_true_random=False))
-def test_laws_of_two_masks(pair, random):
-    counts, lines = count(*pair), count_boundary(*pair, 2)
-    assert (counts.sum(-1) == pair[0][0, 0].size).all()
-    np.testing.assert_allclose(metrics.dice(counts), 2 * iou(counts) / (1 + iou(counts)))
-    names = ("iou", "dice", "precision", "recall", "accuracy")
-    for scores in (*(getattr(metrics, name)(counts) for name in names), boundary_f(lines)):
-        assert not np.any((scores < 0) | (scores > 1))
-    order = random.sample(range(len(counts)), len(counts))
-    shuffled = [masks[order] for masks in pair]
-    np.testing.assert_array_equal(count(*shuffled), counts[order])
-    np.testing.assert_array_equal(count_boundary(*shuffled, 2), lines[order])
-
-
-# Boundaries
-
-
 def brute_outline(mask):
     inside = {tuple(map(int, at)) for at in np.argwhere(mask)}
     return [
@@ -147,21 +112,6 @@ def test_boundary_f_is_that_of_brute_force(pair, tolerance):
         np.testing.assert_allclose(scores[at], expected)
 
 
-def test_outlines_of_a_set_are_summed_before_the_division():
-    pred = np.concatenate([channel("#....", "....."), channel("#####", "#####")])
-    true = np.concatenate([channel("....#", "....."), channel("#####", "#####")])
-    counts = count_boundary(pred, true, 1)
-    assert boundary_f(counts).tolist() == [[0], [1]]
-    # Near the other outline: 0 of 1 and 10 of 10 pixels, both ways.
-    np.testing.assert_allclose(boundary_f(counts.sum(0)), [10 / 11])
-
-
-@pytest.mark.parametrize("tolerance", [0, -1, 1.5, NAN])
-def test_a_wrong_tolerance_is_quoted(tolerance):
-    with pytest.raises(BadInput, match=f"tolerance .* got {tolerance}"):
-        count_boundary(*random_masks(0), tolerance)
-
-
 @given(mask_pairs())
 def test_components_are_those_of_a_flood(pair):
     masks, numbers = pair[0], components(pair[0])
@@ -174,9 +124,6 @@ def test_components_are_those_of_a_flood(pair):
                 edge = near & left
                 left -= edge
         assert numbers[at] == parts
-
-
-# The bootstrap
 
 
 def test_the_bootstrap_agrees_with_scipys():
@@ -205,14 +152,6 @@ def test_tables_are_drawn_together_and_the_seed_decides():
     assert not np.array_equal(one, metrics.resample(counts, times=50, seed=1))
 
 
-def test_draws_that_do_not_apply_are_left_out():
-    masks = np.zeros((3, 1, 2, 2), bool)
-    masks[0] = True  # absent from many draws
-    draws = iou(metrics.resample(count(masks, masks), times=100))
-    assert np.isnan(draws).any()
-    assert metrics.interval(draws).tolist() == [[1], [1]]
-
-
 def test_a_bootstrap_of_nothing_is_refused():
     counts = count(*random_masks(7))
     for tables in ((), (counts, counts[:1]), (counts[:0],)):
@@ -222,11 +161,8 @@ def test_a_bootstrap_of_nothing_is_refused():
         metrics.interval(np.ones(3), 95)
 
 
-# What is taken
-
-
 @pytest.mark.parametrize("counter", [count, lambda pred, true: count_boundary(pred, true, 1)])
-def test_masks_are_checked(counter):
+def test_masks_and_tolerances_are_checked(counter):
     pred, true = random_masks(8)
     with torch.inference_mode():
         as_tensors = counter(torch.from_numpy(pred), torch.from_numpy(true))
@@ -240,3 +176,6 @@ def test_masks_are_checked(counter):
             with pytest.raises(BadInput, match=quoted):
                 counter(*arguments)
     assert np.isnan(iou(counter(pred[:0], true[:0]).sum(0))).all()
+    for tolerance in (0, 1.5, NAN):
+        with pytest.raises(BadInput, match=f"tolerance .* got {tolerance}"):
+            count_boundary(pred, true, tolerance)

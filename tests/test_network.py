@@ -1,7 +1,6 @@
 """The networks: DLStudio's own as the reference, what its head cannot predict, and U-Net's size."""
 
 import itertools
-import operator
 from functools import partial
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load, save
 from torch import nn
 from torch.testing import assert_close
 
@@ -20,7 +18,6 @@ from seghw.train import build_network
 
 pytestmark = pytest.mark.usefixtures("seeded")
 RATES = (2, 4, 6)
-EVERY_HEAD = pytest.mark.parametrize("head", HEADS)
 
 
 def small(**options):
@@ -37,9 +34,6 @@ def train_on_noise(net, side=16, steps=1):
         output = net(images(4, side))
         (output - torch.randn_like(output)).square().mean().backward()
     return net
-
-
-# Parity with DLStudio
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -104,9 +98,6 @@ def test_listing_1_in_dlstudio_gives_our_network_with_aspp(dlstudio):
         from_dlstudio(nn.Linear(2, 2).state_dict())
 
 
-# ASPP
-
-
 @pytest.mark.parametrize("rates", [RATES, (1,), (3, 5)])
 def test_aspp_is_its_composition_from_matrix_products(rates):
     def by_patches(x, conv):
@@ -121,19 +112,6 @@ def test_aspp_is_its_composition_from_matrix_products(rates):
         conv(x)[0, :, 16, 16].sum().backward()
         seen = {tuple(position) for position in x.grad[0].abs().sum(0).nonzero().tolist()}
         assert seen == set(itertools.product((16 - rate, 16, 16 + rate), repeat=2))
-
-
-@torch.no_grad()
-def test_most_taps_miss_the_feature_map_of_a_64_pixel_image():
-    aspp = ASPP(1, RATES)
-    for branch in aspp.atrous:  # kernels of ones on a map of ones count their taps
-        nn.init.ones_(branch.weight)
-        nn.init.zeros_(branch.bias)
-    taps = [branch(torch.ones(1, 1, 8, 8)).mean().item() for branch in aspp.atrous]
-    assert taps == [6.25, 4.0, 2.25]
-
-
-# The heads
 
 
 @torch.no_grad()
@@ -190,9 +168,6 @@ def test_a_skip_connection_across_the_u_overwrites_half_of_the_channels(copy_acr
     assert torch.equal(one, other) is not copy_across
 
 
-# Any size, any layout, any number format
-
-
 MAKERS = [UNet, *(partial(MUNet, width=4, depth=4, head=head) for head in HEADS)]
 
 
@@ -219,40 +194,17 @@ def test_other_images_are_quoted(make, shape):
 @pytest.mark.parametrize(
     ("options", "quoted"),
     [
-        ({"num_classes": 0}, "0"),
-        ({"width": 5}, "5"),
-        ({"depth": 7}, "7"),
+        ({"num_classes": 0}, "got 0$"),
+        ({"width": 5}, "got 5 and"),
+        ({"depth": 7}, "and 7$"),
         ({"head": "solid"}, "'solid'"),
-        ({"aspp_rates": ()}, r"\(\)"),
-        ({"aspp_rates": (2, 0)}, r"\(2, 0\)"),
+        ({"aspp_rates": ()}, r"got \(\)$"),
+        ({"aspp_rates": (2, 0)}, r"got \(2, 0\)$"),
     ],
 )
 def test_other_arguments_are_quoted(options, quoted):
-    with pytest.raises(BadInput, match=f"{next(iter(options))} must be .* got {quoted}$"):
+    with pytest.raises(BadInput, match=quoted):
         small(**options)
-
-
-@EVERY_HEAD
-def test_layouts_and_number_formats_change_little(head):
-    net, x = small(head=head), images(4)
-    expected = net(x).detach()
-    output = net.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
-    assert_close(output, expected, rtol=1e-4, atol=1e-4)
-    with torch.autocast("cpu", torch.bfloat16):
-        half = net(x)
-    assert half.dtype == torch.bfloat16
-    assert (half.float() - expected).norm() < 0.05 * expected.norm()
-    half.float().square().mean().backward()
-    assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
-
-
-@EVERY_HEAD
-@torch.no_grad()
-def test_weights_survive_safetensors(head):
-    net, x = small(head=head).eval(), images()
-    again = small(head=head).eval()
-    again.load_state_dict(load(save(net.state_dict())))
-    assert operator.eq(*(model(x).numpy().tobytes() for model in (net, again)))
 
 
 def test_the_plain_unet_is_as_large_as_the_dense_munet():

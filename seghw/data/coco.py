@@ -1,9 +1,9 @@
 """COCO annotations to class masks: which images, which pixels, and where they came from.
 
 ``select`` applies the homework's rule to an annotation file, ``rasterize`` turns what it chose
-into arrays, ``build`` is both at once, and ``write_manifest`` credits every image. Whatever of
-the file reaches pycocotools' C is checked first: a polygon of endless or huge coordinates, or run
-lengths of another image, would end the interpreter there.
+into arrays, ``build`` is both at once. What cannot be used raises ``BadInput``. Whatever reaches
+pycocotools' C is checked first: endless coordinates, or run lengths of another image, would end
+the interpreter there.
 """
 
 import difflib
@@ -13,10 +13,9 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
 from operator import itemgetter
 from pathlib import Path, PureWindowsPath
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -28,19 +27,16 @@ from seghw.errors import BadInput, reason
 from seghw.io import write_csv
 
 CLASSES = ("pizza", "cat", "bus")
-Instances = Literal["single", "any"]
 Record = Mapping[str, Any]  # an entry of one of the file's lists
-#: https://cocodataset.org/#format-data
-_FORMAT: dict[str, dict[str, Any]] = {
-    "images": {"id": int, "file_name": str, "width": int, "height": int}
-    | {"license": int | None, "flickr_url": str | None, "coco_url": str | None},
-    "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list}
-    | {"iscrowd": int | None},
+#: What is read of each list (https://cocodataset.org/#format-data).
+_FORMAT = {
+    "images": {"id": int, "file_name": str, "width": int, "height": int},
+    "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list},
     "categories": {"id": int, "name": str},
-    "licenses": {"id": int, "name": str | None, "url": str | None},
+    "licenses": {"id": int},
 }
-# Of an image (Pillow refuses more), and the length of a polygon.
-_MOST_PIXELS, _LONGEST_OUTLINE = 178_956_970, 1e6
+_MOST_PIXELS = 178_956_970  # of an image; Pillow refuses more
+_LONGEST_OUTLINE = 1e6  # of a polygon, in pixels
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -52,73 +48,217 @@ class Chosen(NamedTuple):
     license: Record  # its entry of "licenses", empty where the file names none
 
 
+def select(
+    annotations: str | Path | Record,
+    classes: Sequence[str] = CLASSES,
+    min_box: float = 200,
+    instances: str = "single",
+    min_area: float = 0,
+) -> list[Chosen]:
+    """Choose images by their annotations, in order of image id.
+
+    Args:
+        annotations: what ``read_annotations`` takes.
+        classes: category names. Crowd regions never count.
+        min_box: smallest side of the bounding box, in pixels of the original image.
+        instances: "single" is the homework's rule: exactly one instance over all ``classes``,
+            its box at least ``min_box`` on both sides. "any": at least one instance, of any size.
+        min_area: smallest area of the instance's mask, likewise under "single" only.
+    """
+    if instances not in ("single", "any"):
+        raise BadInput(f"instances must be 'single' or 'any', got {instances!r}")
+    data = read_annotations(annotations)
+    of_image = _of_classes(data, classes)
+    licenses = {str(one["id"]): one for one in data["licenses"]}
+    chosen, removed = [], Counter()
+    for record in sorted(data["images"], key=itemgetter("id")):
+        annotated = of_image[record["id"]]
+        objects = [(name, one) for name, one in annotated if not one.get("iscrowd")]
+        if not objects:
+            why = f"hold {'only crowds' if annotated else 'no instance'} of {', '.join(classes)}"
+        elif instances == "any":
+            why = ""
+        elif len(objects) > 1:
+            why = "hold more than one instance"
+        elif min(objects[0][1]["bbox"][2:]) < min_box:
+            why = f"have a box under {min_box} pixels on a side"
+        else:  # the mask also proves the box; it takes a while, so it comes last
+            area = instance_mask(record, objects[0][1]).sum()
+            why = f"have a mask under {min_area} pixels" if area < min_area else ""
+        if why:
+            removed[why] += 1
+        else:
+            chosen.append(Chosen(record, objects, licenses.get(str(record.get("license")), {})))
+    if not chosen:
+        reasons = "; ".join(f"{count} {why}" for why, count in removed.items())
+        raise BadInput(
+            f"none of {len(data['images'])} images selected ({reasons or 'the file lists none'}); "
+            "try other classes, a smaller min_box or min_area, or instances='any'"
+        )
+    return chosen
+
+
+def rasterize(
+    chosen: Sequence[Chosen],
+    images: str | Path,
+    classes: Sequence[str] = CLASSES,
+    size: int = 256,
+    name: str = "COCO",
+) -> SegmentationSet:
+    """Read the chosen images and draw their masks, both stretched to ``size`` x ``size``.
+
+    Images become RGB and are resized with antialiasing (PIL's bilinear filter), masks by nearest
+    neighbor; several instances of a class are united in its mask. A box is the tight one around
+    its resized instance. Images that are missing, damaged, of another size than annotated, or
+    without a pixel of any instance after the resize are left out; one warning counts them.
+
+    Args:
+        chosen: what ``select`` returned for the same ``classes``.
+        images: folder with the image files, directly or in subfolders such as ``train2017``.
+        classes: names of the masks, in order.
+        size: side in pixels, a multiple of 8.
+        name: the set's.
+    """
+    files = _image_files(Path(images))
+    pixels, masks = blank(len(chosen), len(classes), size)
+    boxes, names, left_out = [], [], {}
+    for image in tqdm(chosen, desc="COCO images", unit="image", leave=False, delay=2):
+        n, file_name = len(names), image.record["file_name"]
+        try:
+            pixels[n] = _read_image(image.record, files, size)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            left_out[file_name] = reason(error)
+            continue
+        seen: list[Box] = []
+        for name_of_class, annotation in image.objects:
+            mask = Image.fromarray(instance_mask(image.record, annotation).astype(np.uint8))
+            mask = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST)) > 0
+            if mask.any():
+                c = classes.index(name_of_class)
+                masks[n, c] |= mask
+                seen.append((c, *tight_box(mask)))
+        if seen:
+            boxes.append(seen)
+            names.append(file_name)
+        else:
+            left_out[file_name] = f"nothing of it is left at {size} x {size}"
+    line, n = list_left_out(left_out, len(chosen)), len(names)
+    if not names:
+        raise BadInput(f"{images} yields no image: {line}")
+    if left_out:
+        warnings.warn(line, stacklevel=2)
+    return SegmentationSet(pixels[:n], masks[:n], boxes, class_specs(classes), name, tuple(names))
+
+
+def build(
+    annotations: str | Path | Record,
+    images: str | Path,
+    classes: Sequence[str] = CLASSES,
+    size: int = 256,
+    min_box: float = 200,
+    instances: str = "single",
+    name: str = "COCO",
+) -> SegmentationSet:
+    """``select`` and ``rasterize`` in one: images uint8 (N, 3, size, size), a mask per class."""
+    chosen = select(annotations, classes, min_box, instances)
+    return rasterize(chosen, images, classes, size, name)
+
+
+def write_manifest(path: str | Path, chosen: Sequence[Chosen]) -> None:
+    """Write a CSV row per image: what it is, its license, and where it came from."""
+    own = ("flickr_url", "coco_url", "width", "height")
+    rows = [
+        [record["id"], record["file_name"], "+".join(dict.fromkeys(name for name, _ in objects))]
+        + [license.get("name", ""), license.get("url", "")]
+        + [record.get(field, "") for field in own]
+        for record, objects, license in chosen
+    ]
+    write_csv(path, ["image_id", "file_name", "class", "license", "license_url", *own], rows)
+
+
+def list_left_out(reasons: Mapping[str, str], total: int) -> str:
+    """One line that counts the images that are missing of ``total`` and names the first five."""
+    named = [f"{file_name} ({why})" for file_name, why in list(reasons.items())[:5]]
+    rest = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+    return f"{len(reasons)} of {total} images left out: {', '.join(named)}{rest}"
+
+
+# -- what people bring, checked -------------------------------------------------------------------
+
+
 def read_annotations(source: str | Path | Record) -> Mapping[str, list[Record]]:
     """COCO's lists "images", "annotations", "categories" and "licenses", checked.
 
-    Args:
-        source: path of an ``instances_*.json``, or what ``json`` or pycocotools read from one.
-
-    Raises:
-        BadInput: the file is missing, not JSON, or not COCO's instance format.
+    ``source`` is the path of an ``instances_*.json``, or what ``json`` read from one. ``BadInput``
+    if it is missing, not JSON, or not COCO's instance format.
     """
     name = source if isinstance(source, str | Path) else "what was given"
     try:
-        given = json.loads(Path(source).read_bytes()) if name is source else source
-        return _checked(getattr(given, "dataset", given))
+        return _checked(json.loads(Path(source).read_bytes()) if name is source else source)
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{name} is not COCO's instance format ({reason(error)}); give its instances_*.json"
         ) from error
 
 
-def _checked(dataset: Any) -> dict[str, list[Record]]:
-    if not isinstance(dataset, dict):
-        raise ValueError(f"it holds a {type(dataset).__name__}")
-    dataset = {"licenses": []} | dataset
+def _checked(data: Any) -> dict[str, list[Record]]:
+    data = {"licenses": []} | (data if isinstance(data, dict) else {})
     for part, fields in _FORMAT.items():
-        if not isinstance(dataset.get(part), list):
+        if not isinstance(data.get(part), list):
             raise ValueError(f"it has no list of {part!r}")
-        for record in dataset[part]:
-            values = record if isinstance(record, dict) else {}
-            wrong = [
-                f"{name!r}" for name in fields if not isinstance(values.get(name), fields[name])
-            ]
-            if wrong:
-                raise ValueError(f"{part} hold {record!r:.60}, without a proper {wrong[0]}")
-        for number, count in Counter(map(itemgetter("id"), dataset[part])).most_common(1):
+        for record in data[part]:
+            for name, kind in fields.items():
+                if not (isinstance(record, dict) and isinstance(record.get(name), kind)):
+                    raise ValueError(f"{part} hold {record!r:.60}, without a proper {name!r}")
+        for number, count in Counter(map(itemgetter("id"), data[part])).most_common(1):
             if count > 1:
                 raise ValueError(f"id {number} stands twice in {part}; number merged files anew")
-    for image in dataset["images"]:
-        sides = width, height = image["width"], image["height"]
-        if not (0 < min(sides) <= max(sides) < 1 << 16 and width * height <= _MOST_PIXELS):
+    for image in data["images"]:
+        width, height = image["width"], image["height"]
+        if not (0 < width <= _MOST_PIXELS and 0 < height <= _MOST_PIXELS // width):
             raise ValueError(f"image {image['id']} is said to have {width} x {height} pixels")
-    for number, box in map(itemgetter("id", "bbox"), dataset["annotations"]):
+    for number, box in map(itemgetter("id", "bbox"), data["annotations"]):
         if len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < 1e9 for v in box):
             raise ValueError(
                 f"bbox {box!r:.60} of annotation {number} is not [x, y, width, height]"
             )
-    return dataset
+    return data
+
+
+def _of_classes(
+    data: Mapping[str, list[Record]], classes: Sequence[str]
+) -> dict[int, list[tuple[str, Record]]]:
+    """Image id to the (class name, annotation) of all that is of the wanted ``classes``."""
+    if isinstance(classes, str) or not classes or len(set(classes)) < len(classes):
+        raise BadInput(f"classes must be one or more different names, got {classes!r}")
+    names = {category["id"]: category["name"] for category in data["categories"]}
+    for name in classes:
+        if name not in names.values():
+            near = difflib.get_close_matches(name, names.values()) or names.values()
+            raise BadInput(f"class {name!r} is no category of the file; use {', '.join(near)}")
+        with suppress(BadInput):
+            if classes_of(dataset_of([name])) == class_specs([name]):
+                continue
+        raise BadInput(f"class {name!r} cannot be part of a run's name; rename it in the file")
+    of_image: dict[int, list[tuple[str, Record]]] = defaultdict(list)
+    for one in data["annotations"]:
+        if (name := names.get(one["category_id"])) in classes:
+            of_image[one["image_id"]].append((name, one))
+    return of_image
 
 
 def instance_mask(image: Record, annotation: Record) -> np.ndarray:
     """One instance as bool (H, W) at the annotated size: pycocotools' ``annToMask``.
 
-    Raises:
-        BadInput: its polygons or run lengths are malformed, or its bbox is not the mask's own box
-            to about 2 % of a side. (COCO's differ by some pixels where an outline has thin tips.)
+    ``BadInput`` if its polygons or run lengths are malformed, or its bbox is not the mask's own box
+    to about 2 % of a side. (COCO's differ by some pixels where an outline has thin tips.)
     """
     segmentation, size = annotation.get("segmentation"), (image["height"], image["width"])
     try:
-        if not segmentation:
-            raise ValueError("it has no segmentation")
         fill = _fill_runs if isinstance(segmentation, dict) else _fill_polygons
         mask = fill(segmentation, size)
-        x0, y0, x1, y1 = tight_box(mask) if mask.any() else (0, 0, -1, -1)
-        (x, y, width, height), tight = annotation["bbox"], [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
-        gaps = np.abs([x - x0, y - y0, x + width - x1 - 1, y + height - y1 - 1])
-        outside = max(-x, -y, x + width - size[1], y + height - size[0])
-        if mask.any() and (gaps.max() > 5 + 0.02 * max(x1 - x0, y1 - y0) or outside > 1):
-            raise ValueError(f"the bbox {annotation['bbox']} is not its mask's {tight}")
+        if mask.any():
+            _check_box(annotation["bbox"], mask)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise BadInput(
             f"annotation {annotation['id']} of {image['file_name']} has no usable outline or box "
@@ -127,23 +267,33 @@ def instance_mask(image: Record, annotation: Record) -> np.ndarray:
     return mask
 
 
-def _fill_polygons(polygons: list[list[float]], size: tuple[int, int]) -> np.ndarray:
+def _check_box(bbox: Sequence[float], mask: np.ndarray) -> None:
+    x0, y0, x1, y1 = tight_box(mask)
+    x, y, right, bottom = bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]
+    gap = np.abs([x - x0, y - y0, right - x1 - 1, bottom - y1 - 1]).max()
+    outside = max(-x, -y, right - mask.shape[1], bottom - mask.shape[0])
+    if gap > 5 + 0.02 * max(x1 - x0, y1 - y0) or outside > 1:
+        raise ValueError(f"the bbox {bbox} is not its mask's {[x0, y0, x1 - x0 + 1, y1 - y0 + 1]}")
+
+
+def _fill_polygons(polygons: Any, size: tuple[int, int]) -> np.ndarray:
     """Bool ``size`` (H, W) from lists of x, y that pycocotools' C can fill."""
     from pycocotools import mask as mask_utils
 
-    for points in polygons:
-        if not isinstance(points, list) or len(points) < 6 or len(points) % 2:
-            raise ValueError(f"{points!r:.40} is no polygon: x, y of three corners or more")
-        for value in points:
-            # Annotators overshoot the image a little, never by its size.
-            if isinstance(value, bool | str) or not abs(value) <= 2 * max(size):
-                raise ValueError(f"{value!r:.20} is no coordinate of {size[1]} x {size[0]} pixels")
-        if np.abs(np.diff(np.reshape(points, (-1, 2)), axis=0)).sum() > _LONGEST_OUTLINE:
-            raise ValueError(f"a polygon of {len(points) // 2} corners is too long for memory")
+    outlines = [np.asarray(points, float).reshape(-1, 2) for points in polygons or [[]]]
+    for corners in outlines:
+        # Annotators overshoot the image a little, never by its size.
+        if len(corners) < 3 or not (np.abs(corners) <= 2 * max(size)).all():
+            raise ValueError(
+                f"no polygon near {size[1]} x {size[0]} pixels: {corners.tolist()!r:.40}"
+            )
+        if np.abs(np.diff(corners, axis=0)).sum() > _LONGEST_OUTLINE:
+            raise ValueError(f"a polygon of {len(corners)} corners is too long for memory")
     with warnings.catch_warnings():
         # pycocotools 2.0.11 still speaks an array protocol that numpy 2 calls deprecated.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        return mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(polygons, *size))) > 0
+        codes = mask_utils.frPyObjects([corners.ravel().tolist() for corners in outlines], *size)
+        return mask_utils.decode(mask_utils.merge(codes)) > 0
 
 
 def _fill_runs(segmentation: Record, size: tuple[int, int]) -> np.ndarray:
@@ -170,213 +320,23 @@ def _decompressed(letters: bytes) -> list[int]:
     return counts
 
 
-def select(
-    annotations: str | Path | Record,
-    classes: Sequence[str] = CLASSES,
-    min_box: float = 200,
-    instances: Instances = "single",
-    min_area: float = 0,
-) -> list[Chosen]:
-    """Choose images by their annotations, in order of image id.
-
-    Crowd regions are never a target and never count as an instance.
-
-    Args:
-        annotations: what ``read_annotations`` takes.
-        classes: category names.
-        min_box: smallest side of the bounding box in pixels of the original image.
-            It selects under "single" only.
-        instances: "single" is the homework's rule: exactly one instance over all ``classes``,
-            its box at least ``min_box`` on both sides. "any": at least one instance.
-        min_area: smallest area of the instance's mask in pixels of the original image, which others
-            who did this homework chose by; beside ``min_box``, and like it under "single" only.
-
-    Raises:
-        BadInput: the annotations cannot be used, a class is not in them or cannot be part of a
-            run's name, the outline or the box that decides is malformed, or no image is chosen.
-    """
-    if instances not in get_args(Instances):
-        raise BadInput(f"instances must be 'single' or 'any', got {instances!r}")
-    data = read_annotations(annotations)
-    here = _by_image(data, classes)
-    licenses = {entry["id"]: entry for entry in data["licenses"]}
-    chosen, removed = [], Counter()
-    for record in sorted(data["images"], key=itemgetter("id")):
-        annotated = here[record["id"]]
-        objects = [(name, one) for name, one in annotated if not one.get("iscrowd")]
-        image = Chosen(record, objects, licenses.get(record.get("license"), {}))
-        against = _against(image, min_box, min_area) if instances == "single" else ""
-        if not objects:
-            what = "only crowds" if annotated else "no instance"
-            against = f"hold {what} of {', '.join(classes)}"
-        if against:
-            removed[against] += 1
-        else:
-            chosen.append(image)
-    if not chosen:
-        why = "; ".join(f"{count} {against}" for against, count in removed.items())
-        raise BadInput(
-            f"none of {len(data['images'])} images selected ({why or 'the file lists none'}); "
-            "try other classes, a smaller min_box or min_area, or instances='any'"
-        )
-    return chosen
-
-
-def _against(image: Chosen, min_box: float, min_area: float) -> str:
-    """What the homework's rule has against an image; "" if nothing."""
-    if len(image.objects) != 1:
-        return "hold more than one instance"
-    [(_, annotation)] = image.objects
-    if min(annotation["bbox"][2:]) < min_box:
-        return f"have a box under {min_box} pixels on a side"
-    # The mask proves the box, too. It takes a while, so it comes last.
-    area = instance_mask(image.record, annotation).sum()
-    return f"have a mask under {min_area} pixels" if area < min_area else ""
-
-
-def _by_image(
-    data: Mapping[str, list[Record]], classes: Sequence[str]
-) -> dict[int, list[tuple[str, Record]]]:
-    """Image id to (class name, annotation) of all that is of the wanted ``classes``."""
-    if isinstance(classes, str) or not classes or len(set(classes)) < len(classes):
-        raise BadInput(f"classes must be one or more different names, got {classes!r}")
-    available = [category["name"] for category in data["categories"]]
-    for name in classes:
-        if name not in available:
-            close = difflib.get_close_matches(name, available)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"use {', '.join(available)}"
-            raise BadInput(f"class {name!r} is not among the {len(available)} categories; {hint}")
-        with suppress(BadInput):
-            if classes_of(dataset_of([name])) == class_specs([name]):
-                continue
-        raise BadInput(f"class {name!r} cannot be part of a run's name; rename it in the file")
-    names = {c["id"]: c["name"] for c in data["categories"] if c["name"] in classes}
-    here: dict[int, list[tuple[str, Record]]] = defaultdict(list)
-    for one in data["annotations"]:
-        if one["category_id"] in names:
-            here[one["image_id"]].append((names[one["category_id"]], one))
-    return here
-
-
-def rasterize(
-    chosen: Sequence[Chosen],
-    images: str | Path,
-    classes: Sequence[str] = CLASSES,
-    size: int = 256,
-    name: str = "COCO",
-) -> SegmentationSet:
-    """Read the chosen images and draw their masks, both stretched to ``size`` x ``size``.
-
-    Images of any mode become RGB and are resized by PIL's bilinear filter, which averages over
-    every source pixel when it shrinks (antialiasing). Masks are pycocotools' own, resized by
-    nearest neighbor; several instances of a class are united in its mask. A box is the tight
-    one around its resized instance. An instance without a single pixel after the resize has no
-    box; an image that loses all its instances so is left out, as are images that are missing,
-    damaged, or of another size than annotated: one warning counts and names them.
-
-    Args:
-        chosen: what ``select`` returned for the same ``classes``.
-        images: folder with the image files, directly or in subfolders such as ``train2017``.
-        classes: names of the masks, in order.
-        size: side in pixels, a multiple of 8 because the network halves it three times.
-        name: the set's.
-
-    Raises:
-        BadInput: ``size`` or the folder cannot be used, an outline or a box is malformed, or no
-            image is left.
-    """
-    files, channel = _image_files(Path(images)), {name: c for c, name in enumerate(classes)}
-    pixels, masks = blank(len(chosen), len(classes), size)
-    boxes, names, left_out = [], [], {}
-    for image in tqdm(chosen, desc="COCO images", unit="image", leave=False, delay=2):
-        n, file_name = len(names), image.record["file_name"]
-        try:
-            pixels[n] = _read_image(image.record, files, size)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            left_out[file_name] = reason(error)
-            continue
-        if seen := _draw_objects(image, masks[n], channel):
-            boxes.append(seen)
-            names.append(file_name)
-        else:
-            left_out[file_name] = f"nothing of it is left at {size} x {size}"
-    line, n = list_left_out(left_out, len(chosen)), len(names)
-    if not names:
-        raise BadInput(f"{images} yields no image: {line}")
-    if left_out:
-        warnings.warn(line, stacklevel=2)
-    return SegmentationSet(pixels[:n], masks[:n], boxes, class_specs(classes), name, tuple(names))
-
-
-def build(
-    annotations: str | Path | Record,
-    images: str | Path,
-    classes: Sequence[str] = CLASSES,
-    size: int = 256,
-    min_box: float = 200,
-    instances: Instances = "single",
-    min_area: float = 0,
-    name: str = "COCO",
-) -> SegmentationSet:
-    """``select`` and ``rasterize`` in one: images uint8 (N, 3, size, size), a mask per class."""
-    chosen = select(annotations, classes, min_box, instances, min_area)
-    return rasterize(chosen, images, classes, size, name)
-
-
-def write_manifest(path: str | Path, chosen: Sequence[Chosen]) -> None:
-    """Write a CSV row per image: what it is, its license, and where it came from."""
-    own = ("flickr_url", "coco_url", "width", "height")
-    rows = [
-        [record["id"], record["file_name"], "+".join(dict.fromkeys(name for name, _ in objects))]
-        + [license.get("name", ""), license.get("url", "")]
-        + [record.get(field, "") for field in own]
-        for record, objects, license in chosen
-    ]
-    write_csv(path, ["image_id", "file_name", "class", "license", "license_url", *own], rows)
-
-
-def list_left_out(reasons: Mapping[str, str], total: int) -> str:
-    """One line that counts the images that are missing of ``total`` and names the first five."""
-    named = [f"{file_name} ({why})" for file_name, why in list(reasons.items())[:5]]
-    rest = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-    return f"{len(reasons)} of {total} images left out: {', '.join(named)}{rest}"
-
-
 def _image_files(folder: Path) -> dict[str, list[Path]]:
-    """Image files in ``folder`` and two levels below, by bare name."""
+    """Image files in ``folder`` and two levels below, by name with up to three folders before."""
     files: dict[str, list[Path]] = defaultdict(list)
-    # Level by level, because rglob does not enter a subfolder that is a link to another disk.
-    for path in chain(*(sorted(folder.glob(level)) for level in ("*", "*/*", "*/*/*"))):
-        if path.suffix.lower() in _SUFFIXES:
-            files[path.name].append(path)
+    for level in ("*", "*/*", "*/*/*"):  # rglob does not enter links to another disk
+        for path in sorted(folder.absolute().glob(level)):
+            if path.suffix.lower() in _SUFFIXES:
+                for parts in range(1, 5):
+                    files["/".join(path.parts[-parts:])].append(path)
     if not files:
         raise BadInput(f"{folder} holds no image file; give the folder that holds the images")
     return files
 
 
-def _draw_objects(image: Chosen, masks: np.ndarray, channel: Mapping[str, int]) -> list[Box]:
-    """Unite the instances in ``masks`` (C, size, size); the boxes of those that have a pixel."""
-    boxes = []
-    for name, annotation in image.objects:
-        # Nearest neighbor, so that no pixel is half an object.
-        mask = Image.fromarray(instance_mask(image.record, annotation).astype(np.uint8))
-        mask = np.asarray(mask.resize(masks.shape[1:], Image.Resampling.NEAREST)) > 0
-        if mask.any():
-            masks[channel[name]] |= mask
-            boxes.append((channel[name], *tight_box(mask)))
-    return boxes
-
-
 def _read_image(record: Record, files: Mapping[str, list[Path]], size: int) -> np.ndarray:
-    """uint8 (3, size, size), RGB. EXIF rotation is not applied: COCO annotates stored pixels.
-
-    The file is the one of the record's name, in the folder that the name may carry.
-    """
+    """uint8 (3, size, size) of the file of that name, which may carry folders."""
     # PureWindowsPath takes both kinds of slash for what they are.
-    parts = PureWindowsPath(record["file_name"]).parts
-    paths = files.get(parts[-1], [])
-    if len(parts) > 1:
-        paths = [path for path in paths if path.absolute().parts[-len(parts) :] == parts]
+    paths = files.get(PureWindowsPath(record["file_name"]).as_posix(), [])
     if len(paths) != 1:
         raise ValueError(f"{len(paths)} files have this name" if paths else "missing")
     with Image.open(paths[0]) as opened:
@@ -385,5 +345,6 @@ def _read_image(record: Record, files: Mapping[str, list[Path]], size: int) -> n
             raise ValueError(f"is {opened.size}, annotated as {annotated}")
         if opened.mode.startswith(("I", "F")):  # convert() would clip it to white
             raise ValueError(f"has more than 8 bits per channel (mode {opened.mode})")
+        # EXIF rotation is not applied: COCO annotates stored pixels.
         rgb = opened.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(rgb).transpose(2, 0, 1)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from operator import index
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from seghw.errors import BadInput, reason, whole_number
 from seghw.io import atomic_folder
 
 Box = tuple[int, int, int, int, int]
-_ARRAYS = ("images.npy", "masks.npy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +38,12 @@ class SegmentationSet:
         images, masks = self.images, self.masks
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise BadInput(f"images must be uint8 (N, 3, H, W), got {images.dtype} {images.shape}")
-        expected = (len(images), len(self.classes), *images.shape[2:])
+        _, channels, height, width = expected = (len(images), len(self.classes), *images.shape[2:])
         if masks.dtype != np.bool_ or masks.shape != expected:
             raise BadInput(f"masks must be bool {expected}, got {masks.dtype} {masks.shape}")
         for what, given in (("box lists", self.boxes), ("names", self.names or images)):
             if len(given) != len(images):
                 raise BadInput(f"{len(images)} images need as many {what}, got {len(given)}")
-
-        channels, height, width = expected[1:]
         for n, box in ((n, box) for n, boxes in enumerate(self.boxes) for box in boxes):
             c, x0, y0, x1, y1 = box if len(box) == 5 else [-1] * 5
             if not (0 <= c < channels and 0 <= x0 <= x1 < width and 0 <= y0 <= y1 < height):
@@ -68,36 +64,29 @@ class SegmentationSet:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write the set to a new folder: two ``.npy`` arrays and ``set.json``.
-
-        Raises:
-            FileExistsError: the folder is there already and is not empty.
-        """
+        """Write two ``.npy`` arrays and ``set.json`` to a folder that is missing or empty."""
         about = {"name": self.name, "names": self.names, "classes": list(map(asdict, self.classes))}
         about["boxes"] = [[list(map(int, box)) for box in boxes] for boxes in self.boxes]
         with atomic_folder(folder) as temporary:
-            for name, array in zip(_ARRAYS, (self.images, self.masks), strict=True):
-                np.save(temporary / name, array)
+            np.save(temporary / "images.npy", self.images)
+            np.save(temporary / "masks.npy", self.masks)
             (temporary / "set.json").write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> "SegmentationSet":
-        """Open what ``save`` wrote; the arrays are memory-mapped, read-only.
-
-        Raises:
-            BadInput: the folder does not hold a set, or holds a damaged one.
-        """
+        """Open what ``save`` wrote; the arrays are memory-mapped, read-only."""
         folder = Path(folder)
         try:
             about = json.loads((folder / "set.json").read_bytes())
-            images, masks = (np.load(folder / name, mmap_mode="r") for name in _ARRAYS)
-            boxes = [[tuple(map(index, box)) for box in boxes] for boxes in about["boxes"]]
-            classes = [
+            images, masks = (
+                np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("images", "masks")
+            )
+            boxes = [[tuple(box) for box in boxes] for boxes in about["boxes"]]
+            classes = tuple(
                 ClassSpec(c["name"], c["value"], tuple(c["band"]), tuple(c["color"]))
                 for c in about["classes"]
-            ]
-            names = tuple(about.get("names", ()))
-            return cls(images, masks, boxes, tuple(classes), about["name"], names)
+            )
+            return cls(images, masks, boxes, classes, about["name"], tuple(about.get("names", ())))
         except Exception as error:  # numpy parses an array's header as Python, errors and all
             line = f"{folder} holds no intact set ({reason(error)}); make it again"
             raise BadInput(line) from error
@@ -106,8 +95,7 @@ class SegmentationSet:
 def blank(count: int, classes: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (count, 3, size, size), and masks bool (count, classes, size, size), all False.
 
-    Raises:
-        BadInput: ``size`` is not a positive multiple of 8, or the arrays do not fit in 16 GiB.
+    ``BadInput`` if ``size`` is no positive multiple of 8, or they do not fit in 16 GiB.
     """
     if whole_number("size", size, 8) % 8:
         raise BadInput(f"size must be a multiple of 8, got {size}; try {size - size % 8}")
@@ -138,14 +126,8 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Flip, scale, move and recolor each image of a batch at random, and its masks with it.
 
-    Args:
-        images: uint8 (n, 3, H, W).
-        masks: bool (n, C, H, W).
-        seed: one number or several, such as a run's seed and the step; the same give the same.
-
-    Returns:
-        Images and masks of the same shapes and types; what comes in from outside is black and of
-        no class.
+    Images are uint8 (n, 3, H, W), masks bool (n, C, H, W); what comes in from outside is black and
+    of no class. ``seed`` is one number or several, such as a run's seed and the step.
     """
     import torch
     from torchvision import tv_tensors

@@ -1,7 +1,7 @@
 """Fetch COCO's annotations and then only the images that are wanted: hundreds of MB, not 25 GB.
 
-Pooch does the work: a file gets its name when it is whole, the archive's hash is checked, and a
-second call fetches what is still missing. https://www.fatiando.org/pooch
+Pooch (https://www.fatiando.org/pooch) does the work: a file gets its name when it is whole, and a
+second call fetches what is still missing.
 """
 
 import logging
@@ -21,83 +21,58 @@ BASE_URL = "http://images.cocodataset.org"
 ARCHIVE = "annotations_trainval2017.zip"
 #: As other projects' download scripts have it.
 ARCHIVE_HASH = "md5:f4bbac642086de4f52a3fdda2de5fa2c"
-# A server or a line that is down fails every image; do not try thousands of them in vain.
-_FAILURES_IN_A_ROW = 20
+RETRIES = 4  # of an image, after a timeout or a broken connection
+_FAILURES_IN_A_ROW = 20  # then the server or the line is down
 pooch.get_logger().setLevel(logging.ERROR)  # bars and warnings say the rest
 
 
-def fetch_annotations(
-    out: str | Path, split: str, *, base_url: str = BASE_URL, known_hash: str | None = ARCHIVE_HASH
-) -> Path:
+def fetch_annotations(out: str | Path, split: str) -> Path:
     """``out/annotations/instances_<split>.json``, fetched with the archive (some 240 MB) if needed.
 
-    The archive, whose hash must be ``known_hash`` (None checks nothing), stays in ``out`` and may
-    be deleted. ``split`` is "train2017" or "val2017".
-
-    Raises:
-        BadInput: the archive cannot be had or is not COCO's.
+    ``split`` is "train2017" or "val2017". ``BadInput`` if the archive cannot be had or is not
+    COCO's; it stays in ``out``.
     """
-    member = f"annotations/instances_{split}.json"
-    if not Path(out, member).is_file():
-        unzip = pooch.Unzip([member], extract_dir=".")
+    path = Path(out, "annotations", f"instances_{split}.json")
+    if not path.is_file():
+        unzip = pooch.Unzip([f"annotations/{path.name}"], extract_dir=".")
         downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
-        url = f"{base_url}/annotations/{ARCHIVE}"
+        url = f"{BASE_URL}/annotations/{ARCHIVE}"
         try:
-            pooch.retrieve(url, known_hash, ARCHIVE, out, processor=unzip, downloader=downloader)
+            pooch.retrieve(url, ARCHIVE_HASH, ARCHIVE, out, processor=unzip, downloader=downloader)
         except Exception as error:  # whatever the network and the archive come up with
             raise BadInput(
-                f"cannot fetch {ARCHIVE} from {base_url} ({error}); check the network and the "
+                f"cannot fetch {ARCHIVE} from {BASE_URL} ({error}); check the network and the "
                 f"address, remove {Path(out, ARCHIVE)} if it is damaged, and run it again"
             ) from error
-    return Path(out, member)
+    return path
 
 
-def fetch_images(
-    out: str | Path,
-    split: str,
-    sizes: Mapping[str, tuple[int, int]],
-    *,
-    base_url: str = BASE_URL,
-    retries: int = 4,
-) -> dict[str, str]:
+def fetch_images(out: str | Path, split: str, sizes: Mapping[str, tuple[int, int]]) -> None:
     """Fetch images to ``out/<split>/``; those that are there already are checked and stay.
 
-    Args:
-        out: folder to fill.
-        split: "train2017" or "val2017".
-        sizes: file name to (width, height), as annotated.
-        base_url: where COCO is served.
-        retries: further tries of each after a timeout or a broken connection.
-
-    Returns:
-        File name to the reason, of those that could not be had; one warning counts them.
-
-    Raises:
-        BadInput: 20 images in a row failed. What is finished stays.
+    ``sizes`` says file name and (width, height), as annotated. One warning counts the images that
+    could not be had; ``BadInput`` after 20 failures in a row.
     """
-    url, wanted = f"{base_url}/{split}/", dict.fromkeys(sizes)
-    source = pooch.create(Path(out, split), url, registry=wanted, retry_if_failed=retries)
+    url, names = f"{BASE_URL}/{split}/", dict.fromkeys(sizes)
+    source = pooch.create(Path(out, split), url, registry=names, retry_if_failed=RETRIES)
     left_out: dict[str, str] = {}
-    in_a_row = 0
-    pool = ThreadPoolExecutor(8)
+    in_a_row, pool = 0, ThreadPoolExecutor(8)
     try:
         futures = {pool.submit(_fetch_image, source, name, sizes[name]): name for name in sizes}
         for future in tqdm(as_completed(futures), "COCO images", len(futures), unit="image"):
-            name, in_a_row = futures[future], in_a_row + 1
-            if error := future.exception():  # whatever the network and the decoder come up with
-                left_out[name] = f"{type(error).__name__}: {error}"
-            else:
-                in_a_row = 0
+            error = future.exception()  # whatever the network and the decoder come up with
+            in_a_row = in_a_row + 1 if error else 0
+            if error:
+                left_out[futures[future]] = f"{type(error).__name__}: {error}"
             if in_a_row == _FAILURES_IN_A_ROW:
                 raise BadInput(
-                    f"{in_a_row} images in a row failed at {base_url} (the last: "
-                    f"{left_out[name]}); run it again later: what has come stays"
+                    f"{in_a_row} images in a row failed at {BASE_URL} (the last: {error}); "
+                    "run it again later: what has come stays"
                 )
     finally:
         pool.shutdown(cancel_futures=True)
     if left_out:
         warnings.warn(list_left_out(left_out, len(sizes)), stacklevel=2)
-    return left_out
 
 
 def _fetch_image(source: pooch.Pooch, name: str, size: tuple[int, int]) -> None:

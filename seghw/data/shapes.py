@@ -10,23 +10,18 @@ from seghw.config import SHAPES5
 from seghw.data.dataset import Box, SegmentationSet, blank, tight_box
 from seghw.errors import whole_number
 
-# Radius of the circle round a shape, in image sides: 6 to 18 pixels of 64.
-_RADIUS = (0.095, 0.28)
-# An object that shows less than this share of itself cannot be told by eye.
-_MIN_VISIBLE = 0.25
-# Two colors that differ by less than this in every channel look alike.
-_MIN_CONTRAST = 48
-_BACKGROUND_BELOW = 25
+_RADIUS = (0.095, 0.28)  # of the circle round a shape, in image sides: 6 to 18 pixels of 64
+_LEAST_VISIBLE = 0.25  # share of an object
+_LEAST_CONTRAST = 48  # of two colors, in the channel where they differ most
 _PLACES_TRIED = 30
 
 
 def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
     """Draw a look-alike of PurdueShapes5MultiObject: one to five shapes on near-black.
 
-    Each object has one random color, scale, rotation and place, lies inside the image whole,
-    and hides what was drawn before it; at least a quarter of each stays visible. Masks and
-    boxes hold visible pixels only, so the masks of an image are disjoint. Image i depends on
-    ``seed``, ``size`` and i alone: a longer set begins with the shorter one.
+    Each object has one random color, lies inside the image whole, and hides what was drawn before
+    it; a quarter of each at least stays visible. Masks and boxes hold visible pixels only. Image i
+    depends on ``seed``, ``size`` and i alone: a longer set begins with the shorter one.
 
     Args:
         count: number of images, at least 1.
@@ -36,9 +31,6 @@ def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
     Returns:
         Images uint8 (count, 3, size, size), masks bool (count, 5, size, size), classes SHAPES5;
         the boxes of an image stand in the order in which its objects were drawn.
-
-    Raises:
-        BadInput: ``count``, ``seed`` or ``size`` is none of these.
     """
     count, seed = whole_number("count", count, least=1), whole_number("seed", seed, least=0)
     images, masks = blank(count, len(SHAPES5), size)
@@ -52,7 +44,7 @@ def generate(count: int, seed: int, size: int = 64) -> SegmentationSet:
 def _draw_image(rng: np.random.Generator, image: np.ndarray, masks: np.ndarray) -> list[Box]:
     """Fill ``image`` (3, S, S) and ``masks`` (5, S, S), given all False; return the boxes."""
     owner = np.zeros(image.shape[1:], np.uint8)  # 0: background, k: the k-th object
-    colors = [rng.integers(0, _BACKGROUND_BELOW, 3)]
+    colors = [rng.integers(0, 25, 3)]
     kinds, areas = [], [0]  # the background may vanish
     for _ in range(rng.integers(1, 6)):
         kind = int(rng.integers(len(SHAPES5)))
@@ -61,7 +53,7 @@ def _draw_image(rng: np.random.Generator, image: np.ndarray, masks: np.ndarray) 
             region = _place(outline, rng, len(owner))
             trial = np.where(region, np.uint8(len(areas)), owner)
             visible = np.bincount(trial.ravel(), minlength=len(areas) + 1)
-            if (visible[1:] >= _MIN_VISIBLE * np.array([*areas[1:], region.sum()])).all():
+            if (visible[1:] >= _LEAST_VISIBLE * np.array([*areas[1:], region.sum()])).all():
                 owner = trial
                 areas.append(region.sum())
                 kinds.append(kind)
@@ -88,7 +80,7 @@ def _place(outline: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarr
 def _color_unlike(others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     while True:  # five colors rule out less than a third of the cube
         color = rng.integers(0, 256, 3)
-        if np.abs(color - np.array(others)).max(axis=1).min() >= _MIN_CONTRAST:
+        if np.abs(color - np.array(others)).max(axis=1).min() >= _LEAST_CONTRAST:
             return color
 
 

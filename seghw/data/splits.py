@@ -1,7 +1,6 @@
 """Which data a run sees: the real set where it has been brought, the drawn one otherwise.
 
-Drawn sets are made on first use. Those that take long to make are cached below
-``data/cache``, as are real sets once they have been read.
+Drawn sets are made on first use. What takes long to make or to read is kept in ``data/cache``.
 """
 
 import hashlib
@@ -39,44 +38,31 @@ def default_dataset(family: str) -> str:
 
 
 def describe_data(dataset: str) -> str:
-    """One line about a data set: real or drawn, and where the real one is.
-
-    Commands and notebooks print it, so that nobody takes drawn images for real ones, nor
-    overlooks that real ones lie unused below ``data/``.
-    """
-    archives, photographs = _missing_archives(), (COCO_SET / "set.json").is_file()
-    unused = "go by the name {} and are not used here"
-    if dataset == "purdue5":
-        where = f"{archives} missing from data/" if archives else "the course's archives in data/"
-        about = f"PurdueShapes5MultiObject, {where}"
-    elif dataset == "coco3":
-        about = f"photographs of COCO, {'in' if photographs else 'missing from'} data/coco3"
-    elif dataset == "shapes5":
-        real = f"the course's archives in data/ {unused.format('purdue5')}"
-        real = f"for the real set put {archives} into data/" if archives else real
-        about = f"drawn look-alikes of PurdueShapes5MultiObject; {real}"
-    elif dataset == "scenes3":
-        real = f"the photographs in data/coco3 {unused.format('coco3')}"
-        real = real if photographs else "`python -m seghw data coco` brings photographs of COCO"
-        about = f"drawn pizzas, cats and buses; {real}"
-    else:
-        classes_of(dataset)  # refuses what is no name of a set
-        about = "a set of your own, given with --data"
-    return f"{dataset}: {about}"
+    """One line about a data set: real or drawn, and where the real one is."""
+    missing, photographs = _missing_archives(), default_dataset("coco") == "coco3"
+    archives = f"{missing} missing from data/" if missing else "the course's archives in data/"
+    real_shapes = f"for the real set put {missing} into data/"
+    real_photographs = "`python -m seghw data coco` brings photographs of COCO"
+    if not missing:
+        real_shapes = f"{archives} go by the name purdue5 and are not used here"
+    if photographs:
+        real_photographs = "those in data/coco3 go by the name coco3 and are not used here"
+    about = {
+        "purdue5": f"PurdueShapes5MultiObject, {archives}",
+        "shapes5": f"drawn look-alikes of PurdueShapes5MultiObject; {real_shapes}",
+        "coco3": f"photographs of COCO, {'in' if photographs else 'missing from'} data/coco3",
+        "scenes3": f"drawn pizzas, cats and buses; {real_photographs}",
+    }
+    classes_of(dataset)  # refuses what is no name of a set
+    return f"{dataset}: {about.get(dataset, 'a set of your own, given with --data')}"
 
 
 def open_split(config: TrainConfig, split: str) -> SegmentationSet:
-    """One split of a run's data set, with as many images as its profile asks for at most.
+    """One split, of ``config.SPLITS``, of a run's data set: at most its profile's number of images.
 
-    A real COCO set keeps the size at which it was built; a warning says so where the profile is
-    made for another one.
-
-    Args:
-        config: gives the data set and the profile.
-        split: one of ``config.SPLITS``; their images never overlap.
-
-    Raises:
-        BadInput: a real set is asked for and not there, or has too few images or other classes.
+    The splits share no image. A real COCO set keeps the size at which it was built; a warning says
+    so where the profile is made for another one. ``BadInput`` if a real set is asked for and not
+    there, or has too few images or other classes.
     """
     if split not in SPLITS:
         raise BadInput(f"split must be one of {SPLITS}, got {split!r}")
@@ -88,11 +74,10 @@ def open_split(config: TrainConfig, split: str) -> SegmentationSet:
         case "scenes3":
             name = f"scenes3-seed{seed}-{count}-{size}"
             return cached_scenes(name, math.ceil(1.8 * count), seed, size).subset(slice(count))
+        case "purdue5" if split == "test":
+            return _purdue("test").subset(slice(count))
         case "purdue5":
-            data = _purdue("test" if split == "test" else "train")
-            if split == "test":
-                return data.subset(slice(count))
-            return split_real(data, split, count, (0.95,))
+            return split_real(_purdue("train"), split, count, (0.95,))
         case "coco3":
             return split_real(_coco(size), split, count)
     raise BadInput(f"{config.dataset} is a set of your own; give its folder with --data")
@@ -104,16 +89,13 @@ def split_real(
     count: int | None = None,
     parts: Sequence[float] = (0.7, 0.15),
 ) -> SegmentationSet:
-    """A random part of a set, always the same; only its images are read.
+    """A random part of a set of six images or more, always the same; only its images are read.
 
     Args:
-        data: at least six images.
-        split: one of ``config.SPLITS``.
+        data: the set.
+        split: one of ``config.SPLITS``; ``BadInput`` if it would be empty.
         count: keep the first so many images of the split at most; None keeps all.
         parts: shares of the set that the first splits take; the last one takes the rest.
-
-    Raises:
-        BadInput: the split would be empty.
     """
     order = np.random.default_rng(0).permutation(len(data))
     ends = np.round(np.cumsum(parts) * len(data)).astype(int)
@@ -121,17 +103,6 @@ def split_real(
     if not len(indices):
         raise BadInput(f"{data.name!r}: {len(data)} images are too few for a {split} set as well")
     return data.subset(indices)
-
-
-def split_by_name(data: SegmentationSet, split: str) -> SegmentationSet:
-    """About as ``split_real``, by the SHA-256 of each image's name in ``data.names``.
-
-    So an image never changes sides, whatever else is in the set and however large it is drawn.
-    """
-    hashes = [hashlib.sha256(name.encode()).digest() for name in data.names]
-    place = [int.from_bytes(each[:4], "big") / 2**32 for each in hashes]
-    sides = np.searchsorted((0.7, 0.85), place, side="right")
-    return data.subset(np.flatnonzero(sides == SPLITS.index(split)))
 
 
 def digest(data: SegmentationSet) -> str:
@@ -144,21 +115,12 @@ def digest(data: SegmentationSet) -> str:
 
 
 def cached_scenes(
-    name: str, drawn: int, seed: int, size: int, instances: coco.Instances = "single"
+    name: str, drawn: int, seed: int, size: int, instances: str = "single"
 ) -> SegmentationSet:
-    """Drawn scenes that pass the rule, stored below ``data/cache`` as ``name``.
-
-    Args:
-        name: of the folder.
-        drawn: how many scenes are drawn; about two in three hold exactly one large object.
-        seed: of the drawing.
-        size: side in pixels.
-        instances: the rule of ``coco.select``.
-    """
-
-    folder = CACHE / f"scenes-seed{seed}-{drawn}"
+    """Of ``drawn`` scenes those that ``coco.build`` takes, kept as ``data/cache/name``."""
 
     def make() -> SegmentationSet:
+        folder = CACHE / f"scenes-seed{seed}-{drawn}"
         annotations = folder / "annotations" / "instances_scenes.json"
         if not annotations.is_file():
             draw_scenes(folder, drawn, seed)
@@ -176,8 +138,7 @@ def _purdue(part: str) -> SegmentationSet:
     archive = ARCHIVES[part]
     if not archive.is_file():
         raise BadInput(f"{archive} is missing; put the course's archive there")
-    with archive.open("rb") as file:
-        # By content, so that another archive under the same name is not mistaken for this one.
+    with archive.open("rb") as file:  # another archive may come under the same name
         sha = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     return _cached(f"purdue5-{archive.stem}-{sha}", lambda: purdue.read_archive(archive))
 
@@ -186,12 +147,9 @@ def _coco(size: int) -> SegmentationSet:
     if not COCO_SET.is_dir():
         raise BadInput(f"{COCO_SET} is missing; make it with `python -m seghw data coco`")
     data = SegmentationSet.load(COCO_SET)
-    names, wanted = (", ".join(c.name for c in classes) for classes in (data.classes, COCO3))
-    if names != wanted:
-        raise BadInput(
-            f"{COCO_SET} holds the classes {names}, not {wanted}; build sets of other classes "
-            "elsewhere, with --out"
-        )
+    if data.classes != COCO3:
+        names = ", ".join(spec.name for spec in data.classes)
+        raise BadInput(f"{COCO_SET} holds the classes {names}; build others elsewhere, with --out")
     height, width = data.images.shape[2:]
     if (height, width) != (size, size):
         warnings.warn(
@@ -203,13 +161,12 @@ def _coco(size: int) -> SegmentationSet:
 
 
 def _cached(name: str, make: Callable[[], SegmentationSet]) -> SegmentationSet:
-    """The set of that name below ``data/cache``, made first if it is not there."""
+    """The set of that name below ``data/cache``, made first if it is not there or damaged."""
     folder = CACHE / name
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / f".{name}.lock"):
-        if folder.exists():
-            with suppress(BadInput):  # what is damaged, or of an older version, is made again
-                return SegmentationSet.load(folder)
-            shutil.rmtree(folder)
+        with suppress(BadInput):
+            return SegmentationSet.load(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         make().save(folder)
     return SegmentationSet.load(folder)

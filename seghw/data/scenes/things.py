@@ -1,35 +1,153 @@
-"""The things in drawn scenes: pizzas, cats, buses, what stands in front of them, and clutter.
+"""Pizzas, cats, buses and clutter: what tells the classes apart is outline and texture.
 
-Each function draws one variant at random, in the body color it is given. What tells the classes
-apart is outline and texture; the clutter shares the outlines (disks, boxes) without the texture.
+A ``Thing`` is a list of ``Group``, from back to front: filled outlines and the details painted
+on them, in coordinates of its own (about -1..1, x to the right, y down) until it is placed.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import colorsys
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw
 
-from seghw.data.scenes import outlines
-from seghw.data.scenes.outlines import (
-    INK,
-    Color,
-    Detail,
-    Group,
-    Thing,
-    box,
-    contrasting,
-    ellipse,
-    pick,
-    ribbon,
-    rotation,
-    shade,
-    smooth,
-)
+Rng = np.random.Generator
+Color = tuple[int, int, int]  # RGB, 0..255
+Detail = tuple[np.ndarray, Color]  # float (points, 2) and its fill
 
+INK: Color = (38, 34, 44)  # of small dark details
+TIRE: Color = (62, 60, 68)
 SIDES = (-1, 1)
 
 
-def pizza(rng: np.random.Generator, color: Color) -> Thing:
+class Group(NamedTuple):
+    """Shapes of one color under one outline, and the details that are clipped by them."""
+
+    shapes: list[np.ndarray]  # float (points, 2) each; their union is the silhouette
+    color: Color
+    details: Sequence[Detail] = ()  # from back to front
+
+
+Thing = list[Group]
+
+
+def pick(rng: Rng, options: Sequence) -> Any:
+    return options[int(rng.integers(len(options)))]
+
+
+def any_color(rng: Rng) -> Color:
+    """A color of any hue, neither gray nor dark; every thing takes its own from here."""
+    hsv = rng.uniform((0, 0.25, 0.72), (1, 0.75, 1))
+    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(*hsv))
+
+
+def shade(color: Color, factor: float) -> Color:
+    """Darker below 1 (0 is black), lighter above 1 (2 is white)."""
+    goal = 0 if factor < 1 else 255
+    return tuple(round(part + (goal - part) * abs(factor - 1)) for part in color)
+
+
+def contrasting(rng: Rng, *others: Color) -> Color:
+    """A random color at least 110 RGB units from each of ``others``, if eight tries find one."""
+    tried: list[tuple[float, Color]] = []
+    while len(tried) < 8 and (not tried or tried[-1][0] < 110):
+        color = any_color(rng)
+        tried.append((min(math.dist(color, other) for other in others), color))
+    return max(tried, key=lambda pair: pair[0])[1]
+
+
+def polar(radius: Any, angle: Any) -> np.ndarray:
+    """x, y, float (2,) or (points, 2)."""
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+
+
+def ellipse(x: float, y: float, rx: float, ry: float, points: int = 40) -> np.ndarray:
+    """An ellipse round (x, y), float (points, 2)."""
+    angle = np.arange(points) * (2 * np.pi / points)
+    return np.column_stack([x + rx * np.cos(angle), y + ry * np.sin(angle)])
+
+
+DISK = ellipse(0, 0, 1, 1)
+_QUARTERS = ellipse(0, 0, 1, 1, 28).reshape(4, 7, 2)  # of a circle, for the corners of a box
+
+
+def box(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0) -> np.ndarray:
+    """An upright rectangle with corners of ``radius``, float (28, 2)."""
+    left, top, right, bottom = x0 + radius, y0 + radius, x1 - radius, y1 - radius
+    corners = np.array([(right, bottom), (left, bottom), (left, top), (right, top)])
+    return (corners[:, None] + radius * _QUARTERS).reshape(-1, 2)
+
+
+def smooth(points: Sequence[tuple[float, float]], rounds: int = 3) -> np.ndarray:
+    """A closed polygon with its corners cut (G. Chaikin, 1974); one given twice stays sharper."""
+    corners = np.asarray(points, dtype=float)
+    for _ in range(rounds):
+        after = np.roll(corners, -1, axis=0)
+        cut = np.stack([0.75 * corners + 0.25 * after, 0.25 * corners + 0.75 * after], axis=1)
+        corners = cut.reshape(-1, 2)
+    return corners
+
+
+def ribbon(points: Sequence[tuple[float, float]], width: float) -> np.ndarray:
+    """A band along the cubic Bezier curve of four points, round at its far end."""
+    a, b, c, d = np.asarray(points, dtype=float)
+    t = np.linspace(0, 1, 18)[:, None]
+    line = (1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t**2 * (1 - t) * c + t**3 * d
+    along = np.gradient(line, axis=0)
+    along *= width / 2 / np.linalg.norm(along, axis=1, keepdims=True)
+    across = along[:, ::-1] * (-1, 1)
+    turn = np.linspace(np.pi / 2, -np.pi / 2, 8)[1:-1, None]
+    cap = line[-1] + np.sin(turn) * across[-1] + np.cos(turn) * along[-1]
+    return np.concatenate([line + across, cap, (line - across)[::-1]])
+
+
+def grown(outline: np.ndarray, width: float) -> np.ndarray:
+    """A closed outline, float (points, 2), with each point moved outward by ``width``."""
+    before, after = np.roll(outline, 1, axis=0), np.roll(outline, -1, axis=0)
+    x, y = (after - before).T
+    # The sign of the area says which way round the outline runs (shoelace formula).
+    turn = np.sign(np.sum(outline[:, 0] * after[:, 1] - outline[:, 1] * after[:, 0]))
+    length = np.maximum(np.hypot(x, y), 1e-9)
+    return outline + width * turn * np.column_stack([y / length, -x / length])
+
+
+def rotation(angle: float) -> np.ndarray:
+    """The matrix of a turn by ``angle``, in radians."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin], [sin, cos]])
+
+
+def transform(thing: Thing, matrix: np.ndarray, offset: Sequence[float] = (0, 0)) -> Thing:
+    """The thing with every point p moved to ``matrix @ p + offset``."""
+    turned = np.asarray(matrix).T
+    return [
+        Group(
+            [shape @ turned + offset for shape in shapes],
+            color,
+            [(points @ turned + offset, fill) for points, fill in details],
+        )
+        for shapes, color, details in thing
+    ]
+
+
+def bounds(thing: Thing) -> tuple[np.ndarray, np.ndarray]:
+    """The upper left and the lower right corner (x, y) of the box round a thing."""
+    points = np.concatenate([shape for group in thing for shape in group.shapes])
+    return points.min(axis=0), points.max(axis=0)
+
+
+def silhouette_share(thing: Thing) -> float:
+    """The share of its box that a thing fills, in (0, 1], to about 0.02."""
+    low, high = bounds(thing)
+    picture = Image.new("1", (64, 64))
+    for shape in (shape for group in thing for shape in group.shapes):
+        corners = (shape - low) / (high - low) * 64
+        ImageDraw.Draw(picture).polygon(corners.ravel().tolist(), fill=1)
+    return float(np.asarray(picture).mean())
+
+
+def pizza(rng: Rng, color: Color) -> Thing:
     """A disk with a crust and toppings, seen from above or aslant; it may lack a slice."""
     missing = rng.uniform(0.5, 1.1) if rng.uniform() < 0.4 else 0.0
     start, sweep = rng.uniform(0, 2 * np.pi) + missing, 2 * np.pi - missing
@@ -37,61 +155,54 @@ def pizza(rng: np.random.Generator, color: Color) -> Thing:
 
     def disk(radius: float, inset: float) -> np.ndarray:
         angle = np.linspace(start + inset, start + sweep - inset, 72)
-        r = radius * (1 + bulge * np.cos(lobes * angle))
-        edge = np.column_stack([r * np.cos(angle), r * np.sin(angle)])
+        edge = polar(radius * (1 + bulge * np.cos(lobes * angle)), angle)
         return np.vstack([edge, (0, 0)]) if missing else edge
 
     rim, cheese = rng.uniform(0.8, 0.88), shade(color, 1.25)
     details = [(disk(rim + 0.035, 0.0), contrasting(rng, color)), (disk(rim, 0.02), cheese)]
     slices = 2 * int(rng.integers(0, 4))
     for angle in start + sweep * np.arange(slices) / max(slices, 1):
-        end = rim * np.array([np.cos(angle), np.sin(angle)])
+        end = polar(rim, angle)
         side = 0.013 * np.array([-np.sin(angle), np.cos(angle)])
         details.append((np.array([side, end + side, end - side, -side]), shade(cheese, 0.75)))
-    details += _sausage_or_olives(rng, cheese, rim, (start, sweep))
+    details += _toppings(rng, cheese, rim, start, sweep)
     leaf_color = contrasting(rng, cheese)
     for _ in range(int(rng.integers(3, 9))):
         angle, turn = start + sweep * rng.uniform(0.1, 0.9), rng.uniform(0, np.pi)
-        at = rng.uniform(0.25, 0.7) * np.array([np.cos(angle), np.sin(angle)])
+        at = rng.uniform(0.25, 0.7) * polar(1, angle)
         details.append((ellipse(0, 0, 0.095, 0.045, 16) @ rotation(turn).T + at, leaf_color))
     thing = [Group([disk(1.0, 0.0)], shade(color, rng.uniform(0.7, 0.9)), details)]
-    return outlines.transform(thing, np.diag([1.0, rng.uniform(0.75, 1.0)]))
+    return transform(thing, np.diag([1.0, rng.uniform(0.75, 1.0)]))
 
 
-def _sausage_or_olives(
-    rng: np.random.Generator, cheese: Color, rim: float, span: tuple[float, float]
-) -> list[Detail]:
-    """Disks or rings that keep clear of each other and of the missing slice."""
-    (start, sweep), color = span, contrasting(rng, cheese)
+def _toppings(rng: Rng, cheese: Color, rim: float, start: float, sweep: float) -> list[Detail]:
+    """Sausage or olives that keep clear of each other and of the missing slice."""
+    color = contrasting(rng, cheese)
     size, rings = rng.uniform(0.1, 0.17), rng.uniform() < 0.3
     outer, middle = (color, cheese) if rings else (shade(color, 0.72), color)
     inner = (0.45 if rings else 0.8) * size
     taken: list[np.ndarray] = []
-    wanted = int(rng.integers(7, 15))
-    for _ in range(60):
+    wanted, tries = int(rng.integers(7, 15)), 60
+    while len(taken) < wanted and tries:
+        tries -= 1
         radius, angle = (rim - size) * np.sqrt(rng.uniform()), start + rng.uniform() * sweep
-        at = radius * np.array([np.cos(angle), np.sin(angle)])
+        at = polar(radius, angle)
         to_cut = min(angle - start, start + sweep - angle, np.pi / 2)
         on_cut = sweep < 6.28 and radius * np.sin(to_cut) < size
         if not on_cut and all(np.hypot(*(at - other)) >= 2.1 * size for other in taken):
             taken.append(at)
-        if len(taken) == wanted:
-            break
     disks = ((size, 24, outer), (inner, 20, middle))
     return [(ellipse(*at, r, r, points), fill) for at in taken for r, points, fill in disks]
 
 
 class Coat(NamedTuple):
-    """How a cat is colored."""
-
     color: Color
     mark: Color  # of stripes and patches
     pale: Color  # of paws, chest and muzzle
     pattern: str
 
-    def marks(self, rng: np.random.Generator, *corners: float) -> list[Detail]:
-        """Stripes or patches over a box of (x0, y0, x1, y1); the body clips them."""
-        x0, y0, x1, y1 = corners
+    def marks(self, rng: Rng, x0: float, y0: float, x1: float, y1: float) -> list[Detail]:
+        """Stripes or patches over a box; the body clips them."""
         if self.pattern == "stripes":
             xs = np.linspace(x0, x1, int(rng.integers(6, 9)))[1:-1]
             half, low = 0.3 * (xs[1] - xs[0]), y0 + rng.uniform(0.4, 0.6) * (y1 - y0)
@@ -104,15 +215,14 @@ class Coat(NamedTuple):
         return []
 
 
-def cat(rng: np.random.Generator, color: Color) -> Thing:
-    """A cat that sits, lies or stands, with a plain, striped or patched coat."""
+def cat(rng: Rng, color: Color) -> Thing:
     mark = contrasting(rng, color) if rng.uniform() < 0.5 else shade(color, 0.62)
     pale = shade(color, rng.uniform(1.4, 1.7))
     coat = Coat(color, mark, pale, pick(rng, ("plain", "stripes", "patches")))
     return pick(rng, (_sitting, _lying, _standing))(rng, coat)
 
 
-def _sitting(rng: np.random.Generator, coat: Coat) -> Thing:
+def _sitting(rng: Rng, coat: Coat) -> Thing:
     wide, up = rng.uniform(0.62, 0.75), rng.uniform(0.0, 0.45)
     body = _mirrored((0.3, -0.4), (wide, 0.4), (wide, 1.05))
     tail = ribbon([(0.35, 0.9), (1.2, 1.05), (0.8, 0.6), (rng.uniform(0.82, 0.98), up)], 0.21)
@@ -122,7 +232,7 @@ def _sitting(rng: np.random.Generator, coat: Coat) -> Thing:
     return [Group([tail, smooth(body)], coat.color, details), paws, head]
 
 
-def _lying(rng: np.random.Generator, coat: Coat) -> Thing:
+def _lying(rng: Rng, coat: Coat) -> Thing:
     corners = [(-1, 0.0), (-0.6, -0.35), (0.4, -0.3), (0.95, 0.1), (0.95, 0.72), (-1, 0.72)]
     up = rng.uniform(-0.6, -0.1)
     tail = ribbon([(-0.8, 0.5), (-1.5, 0.6), (-0.9, 0.0), (rng.uniform(-1.4, -1.1), up)], 0.22)
@@ -131,7 +241,7 @@ def _lying(rng: np.random.Generator, coat: Coat) -> Thing:
     return [torso, paws, _head(rng, coat, (0.5, rng.uniform(-0.3, -0.1)), 0.5)]
 
 
-def _standing(rng: np.random.Generator, coat: Coat) -> Thing:
+def _standing(rng: Rng, coat: Coat) -> Thing:
     corners = [(-0.85, -0.15), (-0.5, -0.3), (0.5, -0.3), (0.75, 0.0), (0.72, 0.64), (-0.85, 0.64)]
     step, swing = rng.uniform(-0.08, 0.08), rng.uniform(-0.2, 0.2)
     feet = (-0.72, -0.4 + step, 0.25 - step, 0.55)
@@ -144,8 +254,7 @@ def _standing(rng: np.random.Generator, coat: Coat) -> Thing:
     return [Group(legs[1:3], shade(coat.color, 0.8)), near, head]
 
 
-def _head(rng: np.random.Generator, coat: Coat, center: tuple[float, float], r: float) -> Group:
-    """A wide head with two ears and a face."""
+def _head(rng: Rng, coat: Coat, center: tuple[float, float], r: float) -> Group:
     tip_x, tip_y = 0.72 + rng.uniform(0.0, 0.25), -0.62 - rng.uniform(0.55, 0.85)
 
     def ear(side: int, size: float) -> np.ndarray:
@@ -160,31 +269,37 @@ def _head(rng: np.random.Generator, coat: Coat, center: tuple[float, float], r: 
     awake, iris = rng.uniform() < 0.75, shade(contrasting(rng, coat.color), 1.3)
     for side in SIDES:
         eye = side * 0.45
-        if awake:
-            details.append((ellipse(eye, -0.05, 0.24, 0.26, 24), iris))
-            details.append((ellipse(eye, -0.05, 0.11, 0.24, 20), INK))
-            details.append((ellipse(eye + 0.07, -0.14, 0.06, 0.06, 12), (255, 255, 255)))
-        else:
-            lid = [(eye - 0.2, -0.1), (eye - 0.1, 0.1), (eye + 0.1, 0.1), (eye + 0.2, -0.1)]
-            details.append((ribbon(lid, 0.07), INK))
+        lid = [(eye - 0.2, -0.1), (eye - 0.1, 0.1), (eye + 0.1, 0.1), (eye + 0.2, -0.1)]
         smile = [(0, 0.4), (0, 0.6), (side * 0.2, 0.65), (side * 0.3, 0.5)]
+        if awake:
+            details += [
+                (ellipse(eye, -0.05, 0.24, 0.26, 24), iris),
+                (ellipse(eye, -0.05, 0.11, 0.24, 20), INK),
+                (ellipse(eye + 0.07, -0.14, 0.06, 0.06, 12), (255, 255, 255)),
+            ]
+        else:
+            details.append((ribbon(lid, 0.07), INK))
         details.append((ribbon(smile, 0.05), INK))
         for rise in (0.35, 0.52):
             whisker = [(0.45, rise), (0.6, rise), (0.8, rise - 0.03), (1.0, rise - 0.07)]
             details.append((ribbon([(side * a, b) for a, b in whisker], 0.035), INK))
     details.append((smooth([(-0.14, 0.27), (0.14, 0.27), (0, 0.45)], 2), INK))
     head = Group([ear(-1, 1), ear(1, 1), ellipse(0, 0, 1.08, 0.92)], coat.color, details)
-    return outlines.transform([head], np.diag([r, r]), center)[0]
+    return transform([head], np.diag([r, r]), center)[0]
 
 
-def bus(rng: np.random.Generator, color: Color) -> Thing:
-    """A bus from the side, with one or two decks, or from the front."""
+def _mirrored(*right: tuple[float, float]) -> list[tuple[float, float]]:
+    """Corners on the right side, and the same on the left."""
+    return [*right, *((-x, y) for x, y in reversed(right))]
+
+
+def bus(rng: Rng, color: Color) -> Thing:
     glass, trim = contrasting(rng, color), contrasting(rng, color)
     view = _bus_front if rng.uniform() < 0.35 else _bus_side
     return view(rng, color, shade(glass, rng.uniform(0.7, 1.5)), trim)
 
 
-def _bus_side(rng: np.random.Generator, color: Color, glass: Color, trim: Color) -> Thing:
+def _bus_side(rng: Rng, color: Color, glass: Color, trim: Color) -> Thing:
     double = rng.uniform() < 0.5
     rows = [(-0.72, -0.37), (-0.2, 0.13)] if double else [(-0.47, 0.1)]
     count, frame = int(rng.integers(3, 6)), shade(glass, 0.65)
@@ -195,7 +310,7 @@ def _bus_side(rng: np.random.Generator, color: Color, glass: Color, trim: Color)
             details.append((box(x0, top, x1, bottom, 0.05), frame))
             details.append((box(x0 + 0.02, top + 0.03, x1, bottom, 0.05), glass))
     top = rows[-1][0]
-    for x in (0.61, 0.78):
+    for x in (0.61, 0.78):  # the door
         details.append((box(x, top, x + 0.15, 0.54, 0.03), frame))
         details.append((box(x + 0.02, top + 0.03, x + 0.15, 0.52, 0.03), shade(glass, 1.2)))
     details.append((box(0.92, 0.58, 1.1, 0.66), (255, 240, 190)))
@@ -207,7 +322,7 @@ def _bus_side(rng: np.random.Generator, color: Color, glass: Color, trim: Color)
     return [body, *(Group([wheel + at], TIRE, [(cap + at, hub)]) for at in shift)]
 
 
-def _bus_front(rng: np.random.Generator, color: Color, glass: Color, trim: Color) -> Thing:
+def _bus_front(rng: Rng, color: Color, glass: Color, trim: Color) -> Thing:
     gleam, lamp = shade(glass, 1.35), shade(trim, 1.6)
     details = [
         (box(-0.45, -0.86, 0.45, -0.68, 0.05), shade(trim, 0.4)),
@@ -228,62 +343,46 @@ def _bus_front(rng: np.random.Generator, color: Color, glass: Color, trim: Color
     return [Group(wheels, TIRE), Group(mirrors, shade(color, 0.7)), body]
 
 
-TIRE = (62, 60, 68)
-
-
-def _mirrored(*right: tuple[float, float]) -> list[tuple[float, float]]:
-    """Corners on the right side, and the same on the left."""
-    return [*right, *((-x, y) for x, y in reversed(right))]
-
-
-def _ball(rng: np.random.Generator, color: Color) -> Thing:
-    band = ribbon([(-1.1, -0.3), (-0.3, 0.3), (0.3, 0.3), (1.1, -0.3)], 0.3)
-    return [Group([ellipse(0, 0, 1, 1)], color, [(band, contrasting(rng, color))])]
-
-
-def _bottle(rng: np.random.Generator, color: Color) -> Thing:
-    body = _mirrored((0.14, -1), (0.14, -1), (0.14, -0.4), (0.4, -0.1), (0.4, 1), (0.4, 1))
-    label = (box(-0.5, 0.2, 0.5, 0.7), contrasting(rng, color))
-    cap = (box(-0.3, -1, 0.3, -0.8), shade(color, 0.5))
-    return [Group([smooth(body, 2)], color, [label, cap])]
-
-
-def _book(rng: np.random.Generator, color: Color) -> Thing:
-    back = (box(-0.7, -1, -0.5, 1), shade(color, 0.6))
-    title = (box(-0.25, -0.6, 0.45, -0.3), contrasting(rng, color))
-    return [Group([box(-0.7, -1, 0.7, 1, 0.06)], color, [back, title])]
-
-
-def _suitcase(rng: np.random.Generator, color: Color) -> Thing:
+def _suitcase(rng: Rng, color: Color) -> Thing:
     strap = contrasting(rng, color)
     straps = [(box(x - 0.09, -1, x + 0.09, 1), strap) for x in (-0.5, 0.5)]
     handle = Group([box(-0.3, -0.9, 0.3, -0.5, 0.1)], shade(strap, 0.6))
     return [handle, Group([box(-1, -0.7, 1, 0.75, 0.15)], color, straps)]
 
 
-def _clock(rng: np.random.Generator, color: Color) -> Thing:
-    details = [(ellipse(0, 0, 0.82, 0.82), shade(color, 1.7))]
-    for length in (0.5, 0.75):
-        angle = rng.uniform(0, 2 * np.pi)
-        hand = np.outer((0, 0.3, 0.6, 1), (length * np.cos(angle), length * np.sin(angle)))
-        details.append((ribbon(hand, 0.1), INK))
-    return [Group([ellipse(0, 0, 1, 1)], color, details)]
-
-
-def _frisbee(rng: np.random.Generator, color: Color) -> Thing:
+def _frisbee(rng: Rng, color: Color) -> Thing:
     return [Group([ellipse(0, 0, 1, rng.uniform(0.8, 1.0))], color)]
 
 
-def blank(rng: np.random.Generator, color: Color) -> Thing:
-    """Clutter: a disk, an ellipse, a rounded box or a triangle, without any detail."""
+def _ball(rng: Rng, color: Color) -> Thing:
+    band = ribbon([(-1.1, -0.3), (-0.3, 0.3), (0.3, 0.3), (1.1, -0.3)], 0.3)
+    return [Group([DISK], color, [(band, contrasting(rng, color))])]
+
+
+def _bottle(rng: Rng, color: Color) -> Thing:
+    body = _mirrored((0.14, -1), (0.14, -1), (0.14, -0.4), (0.4, -0.1), (0.4, 1), (0.4, 1))
+    label = (box(-0.5, 0.2, 0.5, 0.7), contrasting(rng, color))
+    return [Group([smooth(body, 2)], color, [label, (box(-0.3, -1, 0.3, -0.8), shade(color, 0.5))])]
+
+
+def _book(rng: Rng, color: Color) -> Thing:
+    title = (box(-0.25, -0.6, 0.45, -0.3), contrasting(rng, color))
+    back = (box(-0.7, -1, -0.5, 1), shade(color, 0.6))
+    return [Group([box(-0.7, -1, 0.7, 1, 0.06)], color, [back, title])]
+
+
+def _clock(rng: Rng, color: Color) -> Thing:
+    ends = [polar(length, rng.uniform(0, 2 * np.pi)) for length in (0.5, 0.75)]
+    hands = [(ribbon(np.outer((0, 0.3, 0.6, 1), end), 0.1), INK) for end in ends]
+    return [Group([DISK], color, [(ellipse(0, 0, 0.82, 0.82), shade(color, 1.7)), *hands])]
+
+
+def blank(rng: Rng, color: Color) -> Thing:
+    """A disk, an ellipse, a rounded box or a triangle, without any detail."""
     peak = rng.uniform(-0.5, 0.5)
-    shapes = (
-        ellipse(0, 0, 1, 1),
-        ellipse(0, 0, 1, rng.uniform(0.5, 0.8)),
-        box(-1, -rng.uniform(0.5, 1), 1, 0.7, 0.2),
-        smooth([(-1, 0.8), (-1, 0.8), (1, 0.8), (1, 0.8), (peak, -1), (peak, -1)]),
-    )
-    return [Group([pick(rng, shapes)], color)]
+    flat, tall = ellipse(0, 0, 1, rng.uniform(0.5, 0.8)), box(-1, -rng.uniform(0.5, 1), 1, 0.7, 0.2)
+    triangle = smooth([(-1, 0.8), (-1, 0.8), (1, 0.8), (1, 0.8), (peak, -1), (peak, -1)])
+    return [Group([pick(rng, (DISK, flat, tall, triangle))], color)]
 
 
 class Kind(NamedTuple):
@@ -292,7 +391,7 @@ class Kind(NamedTuple):
     id: int
     name: str
     supercategory: str
-    draw: Callable[[np.random.Generator, Color], Thing]
+    draw: Callable[[Rng, Color], Thing]
 
 
 #: The three classes of the homework.
