@@ -31,6 +31,7 @@ from seghw.report import claims, numbers
 from seghw.report.beyond import BEYOND
 from seghw.report.figures import FIGURES, parse_numbers
 from seghw.report.results import Records
+from seghw.report.run_claims import ranges
 from seghw.widgets.live import live_parts
 
 HERE = Path(__file__).parent
@@ -293,12 +294,3 @@ class Document:
 def span(text: str, to: str = "", strong: bool = False, title: str = "") -> dict[str, Any]:
     """A piece of a paragraph: its words, and the anchor that it leads to."""
     return {"text": text, "to": to, "strong": strong, "title": title}
-
-
-def ranges(seeds: Iterable[int]) -> str:
-    """``"0-2, 5"`` for 0, 1, 2 and 5."""
-    ordered = sorted(set(map(int, seeds)))
-    starts = [seed for seed in ordered if seed - 1 not in ordered]
-    ends = [seed for seed in ordered if seed + 1 not in ordered]
-    pairs = zip(starts, ends, strict=True)
-    return ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in pairs)

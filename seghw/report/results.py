@@ -11,6 +11,7 @@ from seghw.config import COEFFICIENTS, DRAWN, RECIPES, RUNS, SEEDS, TrainConfig
 from seghw.data.dataset import SegmentationSet
 from seghw.data.splits import default_dataset, open_split
 from seghw.errors import BadInput, whole_number
+from seghw.io import atomic_write
 from seghw.runs import load_runs
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_run(run: Any, data: SegmentationSet) -> "Evaluation":
-    """A run's masks on a set.
-
-    Args:
-        run: a row of ``runs.load_runs``.
-        data: a set with the run's classes.
+    """The masks of a run, a row of ``runs.load_runs``, on a set with its classes.
 
     Raises:
         BadInput: the run's weights are missing, or the set has other classes than the run.
@@ -35,6 +32,12 @@ def evaluate_run(run: Any, data: SegmentationSet) -> "Evaluation":
         raise BadInput(f"{run.run_id} knows the classes {names}, {data.name!r} has {given}")
     masks = predict(load_network(run.folder), data.images, run.config.settings, run.config.dataset)
     return Evaluation(run, data, masks)
+
+
+def write_table(table: pd.DataFrame, path: str | Path, digits: str = "%.4f") -> None:
+    """Write a table as CSV, whole, with floats in that format."""
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False, float_format=digits, lineterminator="\n")
 
 
 class Records:
@@ -56,14 +59,21 @@ class Records:
     ) -> None:
         self.folder, self.profile, self.sam = Path(folder), profile, sam
         self.sam_images = sam_images
-        self.test_set = cache(self._test_set)
-        self.evaluation = cache(self._evaluation)
-        self.sam_comparison = cache(self._sam_comparison)
+        for name in ("test_set", "evaluation", "sam_comparison"):
+            setattr(self, name, cache(getattr(self, name)))
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """Every run of the profile, whatever its seed; see ``runs.load_runs``."""
         return load_runs(self.profile, self.folder)
+
+    @cached_property
+    def segmenter(self) -> Any:
+        """What ``sam.load_sam`` gives."""
+        from seghw.sam import load_sam
+
+        # Naming a model is asking for it; the default is on this machine already.
+        return load_sam(self.sam, download=self.sam is not None)
 
     def dataset(self, family: str) -> str:
         """The data set of the family's runs: the real one if there are runs on it, or the drawn."""
@@ -101,21 +111,13 @@ class Records:
         runs = self.grid(family, recipe, loss)
         return runs.sort_values(["score", "validation_mse"], ascending=[True, False], kind="stable")
 
-    def _test_set(self, family: str) -> SegmentationSet:
+    def test_set(self, family: str) -> SegmentationSet:
         config = TrainConfig(self.dataset(family), "report", "mse", 1e-3, profile=self.profile)
         return open_split(config, "test")
 
-    def evaluate(self, run: Any, family: str) -> "Evaluation":
-        """A run's masks on the family's test set; ``BadInput`` as in ``evaluate_run``."""
-        return evaluate_run(run, self.test_set(family))
-
-    def _evaluation(self, family: str, recipe: str, loss: str) -> "Evaluation":
-        """The best run of a loss on the family's test set.
-
-        Raises:
-            BadInput: its weights are missing.
-        """
-        return self.evaluate(self.ranked(family, recipe, loss).iloc[-1], family)
+    def evaluation(self, family: str, recipe: str, loss: str) -> "Evaluation":
+        """The best run of a loss on the family's test set; ``BadInput`` without its weights."""
+        return evaluate_run(self.ranked(family, recipe, loss).iloc[-1], self.test_set(family))
 
     def image(self, family: str, percentile: int) -> int:
         """The test image at that percentile of the best corrected MSE + Dice run's scores.
@@ -127,15 +129,7 @@ class Records:
         known = np.count_nonzero(~np.isnan(scores))
         return int(order[round(percentile / 100 * (known - 1))])
 
-    @cached_property
-    def segmenter(self) -> Any:
-        """What ``sam.load_sam`` gives."""
-        from seghw.sam import load_sam
-
-        # Naming a model is asking for it; the default is on this machine already.
-        return load_sam(self.sam, download=self.sam is not None)
-
-    def _sam_comparison(self, family: str) -> Any:
+    def sam_comparison(self, family: str) -> Any:
         """The segmenter and the best MSE + Dice runs on a sample of a family's test set.
 
         Returns:
