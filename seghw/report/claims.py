@@ -18,7 +18,6 @@ import pandas as pd
 from seghw.config import COEFFICIENTS, DRAWN, FIGURES, RECIPES, SEEDS, TrainConfig
 from seghw.errors import BadInput
 from seghw.report import image_claims, stats  # noqa: F401  the former registers its claims
-from seghw.report.results import write_table
 from seghw.report.run_claims import ABLATED, ABOVE_0, CLAIMS, PARTS, Group, effect, of_validation
 from seghw.report.stats import NOT_SUPPORTED, RATIO, SUPPORTED, UNDECIDED
 
@@ -185,15 +184,8 @@ def planned_runs(records: Any, table: pd.DataFrame) -> list[TrainConfig]:
     return [config for config in planned if config.run_id not in runs.index] + list(uncounted)
 
 
-def write_claims(records: Any, path: str | Path = CSV) -> pd.DataFrame:
-    """Measure every sentence and write the table, whole."""
-    table = measure(records)
-    write_table(table, path, "%.6g")
-    return table
-
-
 def read_claims(path: str | Path = CSV) -> pd.DataFrame:
-    """The table that ``write_claims`` wrote.
+    """The table that ``make figures`` wrote.
 
     Raises:
         BadInput: it is missing or damaged.

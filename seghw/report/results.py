@@ -34,8 +34,9 @@ def evaluate_run(run: Any, data: SegmentationSet) -> "Evaluation":
     return Evaluation(run, data, masks)
 
 
-def write_table(table: pd.DataFrame, path: str | Path, digits: str = "%.4f") -> None:
-    """Write a table as CSV, whole, with floats in that format."""
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as CSV, whole: measurements with six digits, scores with four decimals."""
+    digits = "%.6g" if "estimate" in table else "%.4f"
     with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False, float_format=digits, lineterminator="\n")
 
@@ -66,6 +67,13 @@ class Records:
     def runs(self) -> pd.DataFrame:
         """Every run of the profile, whatever its seed; see ``runs.load_runs``."""
         return load_runs(self.profile, self.folder)
+
+    @cached_property
+    def measurements(self) -> pd.DataFrame:
+        """What ``claims.measure`` gives of every sentence."""
+        from seghw.report import claims
+
+        return claims.measure(self)
 
     @cached_property
     def segmenter(self) -> Any:

@@ -14,9 +14,8 @@ which says how much the choice of images matters, not the seed of training.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -27,7 +26,6 @@ from tqdm.auto import tqdm
 
 from seghw import metrics
 from seghw.data.dataset import Box, SegmentationSet
-from seghw.io import atomic_write
 from seghw.metrics import ratio
 from seghw.sam import (
     Segmenter,
@@ -107,14 +105,13 @@ def compare(
     return Comparison(segmenter, data, picked, masks, pd.DataFrame(numbers, columns=columns))
 
 
-def write_rows(comparisons: Sequence[Comparison], path: str | Path) -> None:
-    """Write a CSV with one line per number, under the names of data set and segmenter."""
+def as_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
+    """One row per number, under the names of data set and segmenter."""
     tables = []
     for c in comparisons:
         names = {"data": c.data.name, "segmenter": c.segmenter.name}
         tables.append(c.rows.assign(**names)[[*names, *c.rows.columns]])
-    with atomic_write(path) as temporary:
-        pd.concat(tables).to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    return pd.concat(tables)
 
 
 # -- objects ----------------------------------------------------------------------------------
