@@ -16,7 +16,6 @@ which says how much the choice of images matters, not the seed of training.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,7 @@ from tqdm.auto import tqdm
 
 from seghw import metrics
 from seghw.data.dataset import Box, SegmentationSet
-from seghw.metrics import ratio
+from seghw.metrics import class_mean, ratio
 from seghw.sam import (
     Segmenter,
     box_masks,
@@ -39,9 +38,9 @@ from seghw.sam import (
 )
 
 CLICKS = (1, 3, 5)
-NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 #: Distance at which outlines still meet, as a share of the diagonal (Cheng et al., CVPR 2021).
 TOLERANCE = 0.02
+COLUMNS = ["protocol", "who", "score", "value", "low", "high"]
 Score = Callable[[np.ndarray], np.ndarray]  # of counts (..., C, k), a number each
 
 
@@ -53,7 +52,7 @@ class Comparison:
     data: SegmentationSet  # the images and the truth
     picked: np.ndarray  # int64 (N,), which images of the test set these are
     masks: dict[str, np.ndarray]  # by who predicted them, bool (N, C, H, W)
-    rows: pd.DataFrame  # protocol, who, score, value, low, high: one row per number
+    rows: pd.DataFrame  # COLUMNS: one row per number
 
     def table(self, protocol: str) -> pd.DataFrame:
         """``objects``, ``classes`` or ``automatic``: who by score, as ``0.91 [0.89, 0.93]``."""
@@ -61,6 +60,15 @@ class Comparison:
         texts = [f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in rows.itertuples()]
         table = rows.assign(text=texts).pivot(index="who", columns="score", values="text")
         return table.loc[rows.who.unique(), rows.score.unique()]
+
+
+def as_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
+    """One row per number, under the names of data set and segmenter."""
+    tables = [(c.data.name, c.segmenter.name, c.rows) for c in comparisons]
+    return pd.concat(
+        rows.assign(data=data, segmenter=name)[["data", "segmenter", *COLUMNS]]
+        for data, name, rows in tables
+    )
 
 
 def compare(
@@ -82,43 +90,42 @@ def compare(
     for i in tqdm(range(len(data)), desc=segmenter.name, unit="image", leave=False, delay=2):
         here = {name: predicted[i] for name, predicted in ours.items()}
         scores, prompted = score_objects(segmenter, data, i, here)
-        unite(prompted, data.boxes[i], masks["segmenter, true boxes"][i])
+        answers = {"segmenter, true boxes": (data.boxes[i], prompted)}
         for name, predicted in here.items():
             boxes = predicted_boxes(predicted)
-            answers = segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
-            unite(answers, boxes, masks[f"segmenter, boxes found by {name}"][i])
+            found = segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
+            answers[f"segmenter, boxes found by {name}"] = boxes, found
+        for who, (boxes, found) in answers.items():
+            for (class_index, *_), mask in zip(boxes, found, strict=True):
+                masks[who][i, class_index] |= mask
         for who, values in scores.items():
             objects[who].append(values)
         truth, exact = objects_of(data, i)
         everything = segment_everything(segmenter, data.images[i]).masks
         # Nobody knows whether a mask on an object that is not known exactly is right.
         everything = everything[~lies_on(everything, truth[~exact].any(0)[None])[:, 0]]
-        matched.append([match(everything, truth[exact])])
+        matched.append([(*match(everything, truth[exact]), 1)])
         best.append(pairwise_iou(everything, truth[exact]).max(axis=0, initial=0))
     numbers = [
         *(("objects", who, "mean IoU", *mean_over_objects(v)) for who, v in objects.items()),
         *(("classes", *row) for row in _class_scores(masks, data)),
-        *(("automatic", "segmenter", *row) for row in _automatic_scores(np.array(matched))),
+        *(
+            ("automatic", "segmenter", name, *with_interval(score, np.array(matched)))
+            for name, score in AUTOMATIC.items()
+        ),
         ("automatic", "segmenter", "mean best IoU", *mean_over_objects(best)),
     ]
-    columns = ["protocol", "who", "score", "value", "low", "high"]
-    return Comparison(segmenter, data, picked, masks, pd.DataFrame(numbers, columns=columns))
-
-
-def as_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """One row per number, under the names of data set and segmenter."""
-    tables = []
-    for c in comparisons:
-        names = {"data": c.data.name, "segmenter": c.segmenter.name}
-        tables.append(c.rows.assign(**names)[[*names, *c.rows.columns]])
-    return pd.concat(tables)
+    return Comparison(segmenter, data, picked, masks, pd.DataFrame(numbers, columns=COLUMNS))
 
 
 # -- objects ----------------------------------------------------------------------------------
 
 
 def score_objects(
-    segmenter: Segmenter, data: SegmentationSet, i: int, ours: Mapping[str, np.ndarray] = NOTHING
+    segmenter: Segmenter,
+    data: SegmentationSet,
+    i: int,
+    ours: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Ask for image i's objects by their true boxes and by clicks.
 
@@ -152,22 +159,17 @@ def score_objects(
             answers[f"segmenter, clicks: {count}"] = given
         further = [next_click(*pair) for pair in zip(truth, given, strict=True)]
         placed = np.append(placed, np.reshape(further, (-1, 1, 3)), axis=1).astype(int)
-    for name, predicted in ours.items():
+    for name, predicted in (ours or {}).items():
         answers[f"ours inside the true box, {name}"] = predicted[kinds][exact] & inside
-    scores = {}
-    for who, given in answers.items():
-        scores[who] = metrics.iou(metrics.count(given[:, None], truth[:, None]))[:, 0]
-    return scores, prompted
+    counts = {who: metrics.count(m[:, None], truth[:, None]) for who, m in answers.items()}
+    return {who: metrics.iou(table)[:, 0] for who, table in counts.items()}, prompted
 
 
 def predicted_boxes(masks: np.ndarray) -> list[Box]:
-    """Boxes round what a network predicts on one image, to prompt a segmenter with.
+    """Boxes round what a network predicts on one image, bool (C, H, W), to prompt a segmenter with.
 
     Pixels with at most two others between them belong together, so that the dots of the recipe
     ``report`` make one object. Boxes of less than 1 % of the image are taken for noise.
-
-    Args:
-        masks: bool (C, H, W), the network's.
 
     Returns:
         Class and inclusive corners of each, class by class.
@@ -180,12 +182,6 @@ def predicted_boxes(masks: np.ndarray) -> list[Box]:
             if (rows.stop - rows.start) * (columns.stop - columns.start) >= 0.01 * mask.size:
                 boxes.append((class_index, *corners))
     return boxes
-
-
-def unite(masks: np.ndarray, boxes: Sequence[Box], channels: np.ndarray) -> None:
-    """Add the masks of boxes to the channels of their classes, bool (C, H, W)."""
-    for (class_index, *_), mask in zip(boxes, masks, strict=True):
-        channels[class_index] |= mask
 
 
 # -- automatic masks --------------------------------------------------------------------------
@@ -223,6 +219,21 @@ def _shared(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:
 
 # -- numbers ----------------------------------------------------------------------------------
 
+#: Scores of classes from what ``metrics.count`` gives.
+SCORES: dict[str, Score] = {
+    "IoU": lambda c: class_mean(metrics.iou(c)),
+    "recall": lambda c: class_mean(metrics.recall(c)),
+    "precision": lambda c: class_mean(metrics.precision(c)),
+    "false positives, % of the image": lambda c: class_mean(100 * c[..., 1] / c.sum(-1)),
+}
+#: Scores of images from what ``match`` gives and a 1 for the image, int (..., 1, 7).
+AUTOMATIC: dict[str, Score] = {
+    "recall at IoU 0.5": lambda t: ratio(t[..., 0, 1], t[..., 0, 0]),
+    "recall at IoU 0.75": lambda t: ratio(t[..., 0, 2], t[..., 0, 0]),
+    "unmatched masks per image": lambda t: (t[..., 0, 3] - t[..., 0, 1]) / t[..., 0, 6],
+    "masks on an object that has any": lambda t: ratio(t[..., 0, 4], t[..., 0, 5]),
+}
+
 
 def with_interval(score: Score, table: np.ndarray) -> tuple[float, float, float]:
     """A score of the counts (N, C, k) of all images, and the ends of its interval."""
@@ -237,14 +248,6 @@ def mean_over_objects(values: Sequence[np.ndarray]) -> tuple[float, float, float
     return with_interval(lambda t: ratio(t[..., 0, 0], t[..., 0, 1]), table)
 
 
-SCORES: dict[str, Score] = {
-    "IoU": lambda c: metrics.class_mean(metrics.iou(c)),
-    "recall": lambda c: metrics.class_mean(metrics.recall(c)),
-    "precision": lambda c: metrics.class_mean(metrics.precision(c)),
-    "false positives, % of the image": lambda c: metrics.class_mean(100 * c[..., 1] / c.sum(-1)),
-}
-
-
 def _class_scores(masks: Mapping[str, np.ndarray], data: SegmentationSet) -> Iterator[tuple]:
     tolerance = max(1, round(TOLERANCE * float(np.hypot(*data.images.shape[2:]))))
     for who, predicted in masks.items():
@@ -252,16 +255,5 @@ def _class_scores(masks: Mapping[str, np.ndarray], data: SegmentationSet) -> Ite
         for name, score in SCORES.items():
             yield who, name, *with_interval(score, counts)
         outlines = metrics.count_boundary(predicted, data.masks, tolerance)
-        score = lambda c: metrics.class_mean(metrics.boundary_f(c))  # noqa: E731
+        score = lambda c: class_mean(metrics.boundary_f(c))  # noqa: E731
         yield who, f"boundary F at {tolerance} px", *with_interval(score, outlines)
-
-
-def _automatic_scores(table: np.ndarray) -> Iterator[tuple]:
-    """Of int64 (N, 1, 6), what ``match`` gives for each image."""
-    for name, score in {
-        "recall at IoU 0.5": lambda t: ratio(t[..., 0, 1], t[..., 0, 0]),
-        "recall at IoU 0.75": lambda t: ratio(t[..., 0, 2], t[..., 0, 0]),
-        "unmatched masks per image": lambda t: (t[..., 0, 3] - t[..., 0, 1]) / len(table),
-        "masks on an object that has any": lambda t: ratio(t[..., 0, 4], t[..., 0, 5]),
-    }.items():
-        yield name, *with_interval(score, table)
