@@ -1,5 +1,6 @@
 """What figures and claims are made from: runs, test sets, masks, and images chosen by rule."""
 
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,25 +42,17 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
         table.to_csv(temporary, index=False, float_format=digits, lineterminator="\n")
 
 
+@dataclass(eq=False)
 class Records:
-    """Opened when first needed, and then remembered: a set of figures asks for each many times.
+    """Opened when first needed, and then remembered: a set of figures asks for each many times."""
 
-    Args:
-        folder: of the run records.
-        profile: of the runs.
-        sam: model id or folder for the segmenter; None takes the one that needs no download.
-        sam_images: how many images of a test set the segmenter is asked about.
-    """
+    folder: str | Path = RUNS  # of the run records
+    profile: str = "laptop"
+    sam: str | None = None  # a segmenter's model id or folder; None takes the one that is here
+    sam_images: int = 60  # of a test set that the segmenter is asked about
 
-    def __init__(
-        self,
-        folder: str | Path = RUNS,
-        profile: str = "laptop",
-        sam: str | None = None,
-        sam_images: int = 60,
-    ) -> None:
-        self.folder, self.profile, self.sam = Path(folder), profile, sam
-        self.sam_images = sam_images
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder)
         for name in ("test_set", "evaluation", "sam_comparison"):
             setattr(self, name, cache(getattr(self, name)))
 
@@ -91,23 +84,15 @@ class Records:
     def grid(self, family: str, recipe: str, loss: str) -> pd.DataFrame:
         """The grid's runs of a loss: the report's coefficients, the first seeds, nothing changed.
 
-        Args:
-            family: ``"shapes"`` or ``"coco"``.
-            recipe: key of ``config.RECIPES``.
-            loss: key of ``config.REPORT_LOSSES``.
-
-        Raises:
-            BadInput: there are none.
+        Family is ``"shapes"`` or ``"coco"``; ``BadInput`` if there are none.
         """
         table = self.runs
         of_grid = (table.part == "") & table.coefficient.isin((0, *COEFFICIENTS[family]))
         of_grid &= (table.dataset == self.dataset(family)) & (table.recipe == recipe)
         chosen = table[of_grid & (table.loss == loss) & table.seed.isin(SEEDS)]
         if chosen.empty:
-            raise BadInput(
-                f"{self.folder / self.profile} holds no runs for {family}, {recipe}, {loss}; "
-                "`python -m seghw sweep` trains them"
-            )
+            case = f"{self.folder / self.profile} holds no runs for {family}, {recipe}, {loss}"
+            raise BadInput(f"{case}; `python -m seghw sweep` trains them")
         return chosen
 
     def ranked(self, family: str, recipe: str, loss: str) -> pd.DataFrame:
@@ -138,14 +123,7 @@ class Records:
         return int(order[round(percentile / 100 * (known - 1))])
 
     def sam_comparison(self, family: str) -> Any:
-        """The segmenter and the best MSE + Dice runs on a sample of a family's test set.
-
-        Returns:
-            What ``sam_comparison.compare`` gives.
-
-        Raises:
-            BadInput: there is no segmenter, or there are no such runs with weights.
-        """
+        """``sam_comparison.compare``, of the best MSE + Dice runs on a sample of the test set."""
         from seghw.report.sam_comparison import compare
 
         segmenter, data = self.segmenter, self.test_set(family)

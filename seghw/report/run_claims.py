@@ -112,9 +112,6 @@ class Group:
         """The finished runs of the best setting, indexed by seed; ``SEEDS`` choose it.
 
         Only settings that have all these seeds are compared, where any has.
-
-        Raises:
-            BadInput: there are no runs.
         """
         if runs.empty:
             raise BadInput(f"{self.dataset}, recipe {self.recipe}: no runs {which}")
@@ -163,21 +160,14 @@ def ranges(seeds: Iterable[int]) -> str:
 def effect(
     reading: str, unit: str, values: Any, tables: Sequence[pd.DataFrame] = (), **more: Any
 ) -> Row:
-    """A row of the table.
+    """A row of the table, of one value per seed, or of the ends of an exact range.
 
     Args:
         reading: what was measured, in the same words for every data set and recipe.
-        unit: of the values.
-        values: one per seed; of what is exact the ends of its range.
+        unit, values: of the effect.
         tables: the runs that it rests on; they share their seeds.
-        more: ``image_error``, the standard error of the seeds' mean due to the choice of images (0
-            where none are scored, NaN where it is not known); ``images``, that each value was
-            measured on; ``chosen_on``, seeds by which the runs' setting was chosen; ``exact``,
-            computed, not estimated; ``deciding``, the sentence rests on it; ``detail`` of the
-            reading, where data sets differ; ``note``, a remark on the claim.
-
-    Raises:
-        BadInput: the tables are empty.
+        more: other columns of the table, and ``chosen_on``, seeds that chose the runs' setting.
+            ``image_error`` is 0 where no images are scored, NaN where it is not known.
     """
     seeds = {int(seed) for table in tables[:1] for seed in table.seed}
     if tables and not seeds:
@@ -196,9 +186,8 @@ def of_validation(
 ) -> Row:
     """The effect of what ``combine`` makes of the validation IoU of each table's runs.
 
-    The error due to the choice of the validation images, of which no counts are kept, is that of
-    the same runs' test images times the root of the ratio of their numbers; it is NaN where no
-    seed has counts in all of the tables.
+    Of validation images no counts are kept. Their error is that of the same runs' test images times
+    the root of the ratio of their numbers, NaN where no seed has counts in all of the tables.
     """
     judging = judges(*tables, chosen_on=more.get("chosen_on", SEEDS))
     values = combine(*(table.score.to_numpy() for table in judging))
@@ -215,9 +204,6 @@ def of_images(reading: str, unit: str, score: Score, *tables: pd.DataFrame, **mo
 
     ``score`` takes a run's counts, summed over images, (draws, C, k) by name, and gives one number
     a draw; of two tables it is the difference, unless ``combine`` is given.
-
-    Raises:
-        BadInput: no seed has counts in all of the tables.
     """
     tested = with_counts(*tables)
     if tested[0].empty:
@@ -342,10 +328,7 @@ def equal_best(group: Group) -> Rows:
 
 
 def both_ious(reading: str, *pair: pd.DataFrame, detail: str = "") -> Rows:
-    """The first table's IoU minus the second's: of validation images, and beside it of the test.
-
-    The latter has the seeds that have counts of their test images.
-    """
+    """The first table's IoU minus the second's: of validation images, and beside it of the test."""
     yield of_validation(f"validation IoU, {reading}", sub, *pair, detail=detail)
     if not with_counts(*pair)[0].empty:
         more = {"detail": detail, "deciding": False}
@@ -406,15 +389,11 @@ def dice_unstable(group: Group) -> Rows:
 
 
 def descent(run: Any) -> tuple[float, float, float]:
-    """How a run's loss fell, in the loss's own units.
-
-    Where it began (the mean of the first tenth of the history), how far it fell from there to the
-    mean of the last tenth (at least one step), and its step: the median distance between
-    neighboring rows of the history, large where the loss is noisy.
-    """
+    """Where a run's loss began, how far it fell (at least one step), and its step, in own units."""
     loss = history(run).loss.to_numpy()
     tenth = max(1, len(loss) // 10)
     start, end = loss[:tenth].mean(), loss[-tenth:].mean()
+    # The median distance between neighboring rows of the history is large where the loss is noisy.
     step = np.median(np.abs(np.diff(loss))) or math.nan  # a loss that never moves has none
     return start, max(start - end, step), step
 

@@ -74,14 +74,7 @@ def as_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
 def compare(
     segmenter: Segmenter, data: SegmentationSet, ours: Mapping[str, np.ndarray], picked: np.ndarray
 ) -> Comparison:
-    """Every number of the comparison.
-
-    Args:
-        segmenter: from ``sam.load_sam``.
-        data: N images and the truth.
-        ours: our network's masks by the name of its recipe, bool (N, C, H, W) each.
-        picked: where the images come from, int64 (N,).
-    """
+    """Every number of the comparison; ``ours`` has masks by recipe, bool (N, C, H, W) each."""
     objects, best, matched = defaultdict(list), [], []
     masks = {"segmenter, true boxes": np.zeros_like(data.masks)}
     for name, predicted in ours.items():
@@ -130,13 +123,7 @@ def score_objects(
     """Ask for image i's objects by their true boxes and by clicks.
 
     Rows "inside the true box" are scored there alone, and not on other objects of the class, which
-    our network may rightly predict.
-
-    Args:
-        segmenter: from ``sam.load_sam``.
-        data: images and truth.
-        i: which image.
-        ours: our network's masks of it by the name of its recipe, bool (C, H, W) each.
+    our network may rightly predict; ``ours`` has its masks by recipe, bool (C, H, W) each.
 
     Returns:
         By who was asked for what, the IoU of each object that is known exactly, float64 (k,); and
@@ -170,9 +157,6 @@ def predicted_boxes(masks: np.ndarray) -> list[Box]:
 
     Pixels with at most two others between them belong together, so that the dots of the recipe
     ``report`` make one object. Boxes of less than 1 % of the image are taken for noise.
-
-    Returns:
-        Class and inclusive corners of each, class by class.
     """
     boxes, eight = [], np.ones((3, 3))
     for class_index, mask in enumerate(masks):
