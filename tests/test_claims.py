@@ -4,7 +4,7 @@ import json
 import math
 import subprocess
 import sys
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,15 +12,14 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from seghw.config import DRAWN, RUNS, SEEDS, TrainConfig, class_specs
+from seghw.config import SEEDS, TrainConfig, class_specs
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.evaluate import count_tables, inside, predictable_step, small_and_large
 from seghw.report import claims, image_claims, stats
-from seghw.report.results import write_table
+from seghw.report.results import Records, write_table
 from seghw.report.run_claims import Group, judges
 from seghw.report.stats import NO_DIFFERENCE, NOT_SUPPORTED, SUPPORTED, UNDECIDED
-from seghw.runs import load_runs
 from seghw.train.records import save_counts
 
 INF = math.inf
@@ -150,37 +149,20 @@ def test_holm_by_hand():
 
 # -- made records ---------------------------------------------------------------------------------
 
-FINAL = {"training_iou": 0.6, "training_mse": 1.0, "validation_mse": 2.0}
 
-
-def write_run(folder, config, score, *, loss=(4.0, 2.0), counts=None, **final):
+def write_run(folder, config, score, *, loss=(4.0, 2.0), counts=None):
     """A record as training writes it; its loss falls evenly, its MSE is twice its Dice."""
     run = folder / config.profile / config.run_id
     run.mkdir(parents=True)
-    last = {"epoch": 1, **FINAL, "validation_iou": score, "validation_iou_per_class": []} | final
-    epochs = [last] * config.planned_epochs
+    last = {"training_iou": 0.6, "validation_iou": score, "validation_mse": 2.0}
     record = {"run_id": config.run_id, "status": "finished", "config": config.to_dict()}
-    record |= {"epochs": epochs, "data": {"images": 4000, "validation_images": 300}}
+    record |= {"epochs": [last] * config.planned_epochs, "data": {"images": 4000}}
     (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
     history = pd.DataFrame({"iteration": range(1, 21), "loss": np.linspace(*loss, 20)})
     terms = {"mse": 2.0, "dice": 1.0, "mse_gradient": 9.0, "dice_gradient": 1.0}
     history.assign(**terms).to_csv(run / "history.csv", index=False)
     if counts:
         save_counts(counts, run)
-    return run
-
-
-class Made:
-    """What ``results.Records`` offers to the claims, from a folder of made records."""
-
-    segmenter = SimpleNamespace(name="SAM-tiny, made", side=64)
-
-    def __init__(self, folder, profile="laptop"):
-        self.folder, self.profile = folder, profile
-        self.runs = load_runs(profile, folder)
-
-    def dataset(self, family):
-        return DRAWN[family]
 
 
 def config(loss, seed, *, coefficient=None, rate=1e-3, recipe="report", **more):
@@ -204,7 +186,7 @@ def records(tmp_path_factory):
     for seed in range(3):  # an ablation, judged on seeds 1 and 2, too few: on all
         whole = config("mse_dice", seed, coefficient=40.0, copy_across=False)
         write_run(folder, whole, 0.1)
-    return Made(folder)
+    return Records(folder)
 
 
 def row_of(records, key, part="", recipe="report"):
@@ -299,7 +281,7 @@ def test_scores_of_made_masks_by_hand(tmp_path):
     for seed in range(4):
         c = config("mse_dice", seed, coefficient=20.0, recipe="corrected")
         write_run(tmp_path, c, 0.5, counts=count_tables(masks, data, c))
-    records = Made(tmp_path)
+    records = Records(tmp_path)
 
     def row(key, part):
         return row_of(records, key, part, "corrected")
@@ -318,7 +300,7 @@ def test_scores_of_made_masks_by_hand(tmp_path):
     assert row("rough_boundaries", "share").estimate == pytest.approx((28 / 64) / (60 / 256))
 
 
-def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path, monkeypatch):
+def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path):
     """Its dots are flawless there; SAM's square is one row and column too large."""
     data, dots = made_set(), np.zeros_like(square(0, 1))
     dots[..., ::2, ::2] = square(8, 24)[..., ::2, ::2]
@@ -326,10 +308,11 @@ def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path, monkey
         for c in (20.0, 40.0, 60.0):
             c = config("mse_dice", seed, coefficient=c)
             write_run(tmp_path, c, 0.5, counts=count_tables(dots, data, c))
-    records = Made(tmp_path)
+    records = Records(tmp_path)
     masks = {"segmenter, true boxes": square(7, 25)}
     sam = SimpleNamespace(picked=np.arange(N), data=data, masks=masks)
-    monkeypatch.setattr(records, "sam_comparison", lambda _: sam, raising=False)
+    records.sam_comparison = lambda _: sam
+    records.segmenter = SimpleNamespace(name="SAM-tiny, made", side=64)
     assert row_of(records, "conservative", "recall minus").estimate == 0
     assert row_of(records, "middle_only", "recall").estimate == 0
     assert row_of(records, "rough_boundaries", "can predict").estimate == 1
@@ -339,7 +322,7 @@ def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path, monkey
     assert added.estimate == pytest.approx(100 * (81 - 64) / 256 / 2)
     assert (added.verdict, added.deciding) == (SUPPORTED, False)
     assert added.note == "SAM-tiny is not SAM; no published SAM has been run"
-    monkeypatch.setattr(records, "segmenter", SimpleNamespace(name="facebook/sam", side=1024))
+    records.segmenter = SimpleNamespace(name="facebook/sam", side=1024)
     assert row_of(records, "sam_aggressive").deciding
 
 
@@ -350,35 +333,41 @@ def test_validation_rows_have_the_error_of_the_images(tmp_path):
             masks = square(8, size) & (rng.random((N, 1, 1, 1)) < 0.7)
             c = config(loss, seed)
             write_run(tmp_path, c, 0.5, counts=count_tables(masks, data, c))
-    row = row_of(Made(tmp_path), "mse_before_dice", "validation")
+    row = row_of(Records(tmp_path), "mse_before_dice", "validation")
     assert row.image_error > 0
     assert row.error == pytest.approx(row.image_error), "all seeds have one score"
-    test = row_of(Made(tmp_path), "mse_before_dice", "test")
+    test = row_of(Records(tmp_path), "mse_before_dice", "test")
     assert row.image_error == pytest.approx(test.image_error * math.sqrt(N / 300))
 
 
-DISK = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if i * i + j * j <= 4]
-
-
 def test_parts_of_objects_pixel_by_pixel():
-    rng = np.random.default_rng(1)
-    masks = rng.random((2, 1, 12, 12)) < 0.9
+    masks = np.random.default_rng(1).random((2, 1, 12, 12)) < 0.9
     core = inside(masks, 2)
-    padded = np.pad(masks, ((0, 0), (0, 0), (2, 2), (2, 2)))
-    for n, _, y, x in np.argwhere(masks):
-        near = [
-            (2 + y + i, 2 + x + j) for i in range(-2, 3) for j in range(-2, 3) if i * i + j * j <= 4
-        ]
-        assert core[n, 0, y, x] == all(padded[n, 0, a, b] for a, b in near)
-    assert not (core & ~masks).any()
+    disk = [(i, j) for i in range(5) for j in range(5) if (i - 2) ** 2 + (j - 2) ** 2 <= 4]
+    for part, mask in zip(core[:, 0], np.pad(masks[:, 0], ((0, 0), (2, 2), (2, 2))), strict=True):
+        near = [mask[i : i + 12, j : j + 12] for i, j in disk]
+        np.testing.assert_array_equal(part, np.all(near, axis=0))
     boxes = [[(0, 0, 0, 3, 3), (0, 8, 8, 9, 9)], [(0, 0, 0, 7, 7)]]
     masks = np.zeros((2, 1, 12, 12), bool)
-    for n, found in enumerate(boxes):
-        for _, x0, y0, x1, y1 in found:
-            masks[n, 0, y0 : y1 + 1, x0 : x1 + 1] = True
+    masks[0, 0, :4, :4] = masks[0, 0, 8:10, 8:10] = masks[1, 0, :8, :8] = True
     data = SegmentationSet(np.zeros((2, 3, 12, 12), np.uint8), masks, boxes, class_specs("a"))
-    small, large = small_and_large(data)
-    assert [small.sum(), large.sum()] == [4, 64]
+    assert [part.sum() for part in small_and_large(data)] == [4, 64]
+
+
+def test_what_is_usual_stands_beside_though_trained_at_one_rate_only(tmp_path):
+    data, cases = made_set(), [("mse", None), ("dice", None), ("bce", None), ("bce_dice", 1.0)]
+    cases = [(*case, {}) for case in (*cases, *(("mse_dice", c) for c in (20.0, 40.0, 60.0)))]
+    changed = ({"network": "unet"}, {"aspp_rates": None}, {"aspp_rates": (1, 2, 4)})
+    cases += [("mse_dice", 20.0, change) for change in changed]
+    for seed, (loss, c, change) in product(range(3), cases):
+        c = config(loss, seed, coefficient=c, recipe="corrected", **change)
+        masks = square(8, 16 if loss == "bce" else 24)
+        write_run(tmp_path, c, 0.5, counts=count_tables(masks, data, c))
+    key, records = "combination_best", Records(tmp_path)
+    row = row_of(records, key, "minus cross-entropy", "corrected")
+    assert (row.estimate, row.seeds, row.deciding) == (pytest.approx(1 - 64 / 256), 3, False)
+    assert row_of(records, key, "cross-entropy + coefficient", "corrected").estimate == 0
+    assert row_of(records, "aspp_helps", "a plain U-Net", "corrected").estimate == 0
 
 
 NETWORKS = [("report", None, "munet"), ("corrected", None, "munet"), ("corrected", None, "unet")]
@@ -453,7 +442,7 @@ def test_the_committed_table_is_that_of_the_committed_records():
     committed = claims.read_claims()
     assert set(committed.claim) == set(claims.CLAIMS)
     committed = committed[committed.claim.isin(keys)].reset_index(drop=True)
-    measured = claims.measure(Made(RUNS), keys)
+    measured = claims.measure(Records(), keys)
     for column in ("claim", "reading", "dataset", "recipe", "judged_on", "verdict", "run_ids"):
         assert committed[column].tolist() == measured[column].tolist(), column
     for column in ("estimate", "low", "high", "seeds_needed"):
@@ -468,14 +457,3 @@ def test_the_command_reads_the_table_and_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "1. the Dice loss lies between 0 and 1" in done.stdout
     assert done.stdout.strip().endswith("False")
-
-
-def test_counts_of_one_set_agree_on_the_truth():
-    runs = load_runs()
-    for dataset in DRAWN.values():
-        counted = runs[(runs.dataset == dataset) & (runs.recipe == "corrected")]
-        counts = [stats.counts_of(f) for f in counted.folder if (f / "counts.npz").is_file()]
-        truths = [c["pixels"][..., [0, 2]].sum(-1) for c in counts]
-        parts = [c["inside"][..., 0] + c["edge"][..., 0] for c in counts]
-        assert all((part == truths[0]).all() for part in [*truths, *parts])
-        assert all((c["pixels"].sum(-1) == 64 * 64).all() for c in counts)
