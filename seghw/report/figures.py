@@ -197,6 +197,8 @@ def objects(
 
     One image stands left of its sides, several above theirs.
     """
+    from seghw.sam import segment_boxes
+
     evaluation = records.evaluation(family, recipe, "mse_dice")
     data, run = evaluation.data, evaluation.run
     images = [records.image(family, OBJECT_PERCENTILES[k]) for k in ks]
@@ -207,7 +209,11 @@ def objects(
         nb.show(row[0], data.images[i], f"image {k + 1} with the true boxes")
         _draw_boxes(row[0], data.boxes[i], colors)
         for ax, letter, side in zip(row[1:], "ab", sides, strict=False):
-            masks = of_sam(records, data, i) if side == "sam" else of_ours(evaluation, i)
+            if side == "sam":
+                corners = [box[1:] for box in data.boxes[i]]
+                masks = segment_boxes(records.segmenter, data.images[i], corners).masks
+            else:
+                masks = of_ours(evaluation, i)
             name = records.segmenter.name if side == "sam" else "our network"
             name = f"({letter}) {name}" if len(sides) > 1 else name
             picture = nb.overlay(data.images[i], masks, colors[: len(masks)])
@@ -227,14 +233,6 @@ def _draw_boxes(ax: Axes, boxes: Sequence[Sequence[int]], colors: Sequence[nb.Co
         corner, size = (x0 - 0.5, y0 - 0.5), (x1 - x0 + 1, y1 - y0 + 1)
         ax.add_patch(Rectangle(corner, *size, fill=False, ec=color, lw=0.9))
         ax.text(x0, y0, number, fontsize=7, va="top", bbox={"fc": color, "lw": 0, "pad": 0.8})
-
-
-def of_sam(records: Records, data: Any, i: int) -> np.ndarray:
-    """The segmenter's mask for each true box of image i: bool (K, H, W)."""
-    from seghw.sam import segment_boxes
-
-    corners = np.array([box[1:] for box in data.boxes[i]]).reshape(-1, 4)
-    return segment_boxes(records.segmenter, data.images[i], corners).masks
 
 
 def of_ours(evaluation: Any, i: int) -> np.ndarray:
@@ -257,22 +255,18 @@ def of_ours(evaluation: Any, i: int) -> np.ndarray:
 # -- numbers and files ------------------------------------------------------------------------
 
 
-def _registry() -> dict[int, Callable[..., Drawn]]:
-    pairs, ranks = list(product(REPORT_LOSSES, DRAWN)), ("best", "worst")
-    draws = [
-        *(partial(training, which=w, family=f, loss=s) for w in ranks for s, f in pairs),
-        *(partial(coefficients, which=w, family=f) for w in ranks for f in DRAWN),
-        *(partial(result, family=f, loss=s, k=k) for s, f in pairs for k in range(3)),
-        *(partial(objects, family="coco", ks=(k,), sides=("sam", "ours")) for k in range(5)),
-        *(partial(objects, family="shapes", ks=(k,), sides=("sam",)) for k in range(4)),
-        partial(objects, family="shapes", ks=range(4), sides=("ours",)),
-        partial(objects, family="shapes", ks=(4,), sides=("ours", "sam")),
-    ]
-    return dict(enumerate(draws, start=1))
-
-
+_CASES, _RANKS = list(product(REPORT_LOSSES, DRAWN)), ("best", "worst")
+_DRAWINGS = (
+    *(partial(training, which=w, family=f, loss=s) for w in _RANKS for s, f in _CASES),
+    *(partial(coefficients, which=w, family=f) for w in _RANKS for f in DRAWN),
+    *(partial(result, family=f, loss=s, k=k) for s, f in _CASES for k in range(3)),
+    *(partial(objects, family="coco", ks=(k,), sides=("sam", "ours")) for k in range(5)),
+    *(partial(objects, family="shapes", ks=(k,), sides=("sam",)) for k in range(4)),
+    partial(objects, family="shapes", ks=range(4), sides=("ours",)),
+    partial(objects, family="shapes", ks=(4,), sides=("ours", "sam")),
+)
 #: Figure number, as the report has it, to the function that draws it for a recipe.
-FIGURES = _registry()
+FIGURES = dict(enumerate(_DRAWINGS, start=1))
 
 
 def make_figures(
@@ -348,10 +342,10 @@ def parse_numbers(text: str) -> list[int]:
     """
     numbers: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
-        if not match:
+        if not re.fullmatch(r"\s*\d{1,9}\s*(-\s*\d{1,9}\s*)?", part):
             raise BadInput(f"figures {text!r} is not a list of numbers and ranges like 17-19,45")
-        first, last = int(match[1]), int(match[2] or match[1])
+        ends = [int(end) for end in part.split("-")]
+        first, last = ends[0], ends[-1]
         if not 1 <= first <= last <= max(FIGURES):
             raise BadInput(f"figures {part.strip()!r}: there are figures 1 to {max(FIGURES)} only")
         numbers.update(range(first, last + 1))

@@ -113,7 +113,7 @@ def length(outlines: np.ndarray) -> np.ndarray:
 
 
 def density(c: Tables) -> np.ndarray:
-    """Share of the mask that is its outline, relative to that of the true masks."""
+    """Share of the masks that is their outline, relative to that of the true masks."""
     outline, area, true_outline, true_area = np.moveaxis(c["outlines"].sum(-2), -1, 0)
     return ratio(ratio(outline, area), ratio(true_outline, true_area))
 
@@ -126,41 +126,41 @@ def areas_over_outlines(c: Tables) -> np.ndarray:
 @claim(16, "the network's boundaries are not smooth", "5.3", by.ABOVE_1, "29 to 34")
 def rough_boundaries(group: Group) -> Rows:
     """True if more of its masks is outline than of the true ones, false if less."""
-    runs, beside = group.best("mse_dice"), {"deciding": False}
     # The share decides: a ragged or dotted mask is mostly outline, and an object that was missed
     # in part does not make it smooth. The length alone falls with every part that was missed.
-    reading = "share of the predicted pixels on the outline / that of the true mask"
-    yield of_images(reading, RATIO, density, runs)
-    reading = "outline as predicted, length / true one"
-    yield of_images(reading, RATIO, lambda c: length(c["outlines"]), runs, **beside)
-    reading = "F of areas / F of outlines at 2 px"
-    yield of_images(reading, RATIO, areas_over_outlines, runs, **beside)
+    first = "share of the predicted pixels on the outline / that of the true mask"
+    scores = {
+        first: density,
+        "outline as predicted, length / true one": lambda c: length(c["outlines"]),
+        "F of areas / F of outlines at 2 px": areas_over_outlines,
+    }
     if group.recipe == "report":
         reading = "outline on the pixels it can predict, length / true one"
-        yield of_images(reading, RATIO, lambda c: length(on(c, "outlines")), runs, **beside)
-
-
-def recall_minus_precision(c: Tables) -> np.ndarray:
-    return class_mean(metrics.recall(on(c, "pixels")) - metrics.precision(on(c, "pixels")))
-
-
-def surplus(c: Tables) -> np.ndarray:
-    """Area added minus area missed, in % of the image."""
-    table = on(c, "pixels")
-    return class_mean(100 * (table[..., 1] - table[..., 2]) / table.sum(-1))
+        scores[reading] = lambda c: length(on(c, "outlines"))
+    for reading, score in scores.items():
+        runs, deciding = group.best("mse_dice"), reading == first
+        yield of_images(reading, RATIO, score, runs, deciding=deciding)
 
 
 @claim(17, "the network is conservative, with few false positives", "5.3", by.BELOW_0, "29 to 34")
 def conservative(group: Group) -> Rows:
     """True if it adds less than it misses, and predicts a class in fewer than one in ten of the
     images without it; false if either is not so."""
+
+    def surplus(c: Tables) -> np.ndarray:
+        table = on(c, "pixels")
+        return class_mean(100 * (table[..., 1] - table[..., 2]) / table.sum(-1))
+
+    def recall_minus_precision(c: Tables) -> np.ndarray:
+        return class_mean(metrics.recall(on(c, "pixels")) - metrics.precision(on(c, "pixels")))
+
     runs = group.best("mse_dice")
     reading = "false-positive minus false-negative area, in % of the image"
     yield of_images(reading, "%", surplus, runs)
     reading = "image-level false positives: share of the images without the class, minus 1/10"
     yield of_images(reading, "share", lambda c: class_mean(share(c["absent"])) - 0.1, runs)
-    score = recall_minus_precision
-    yield of_images("recall minus precision", "recall", score, runs, deciding=False)
+    reading, score = "recall minus precision", recall_minus_precision
+    yield of_images(reading, "recall", score, runs, deciding=False)
 
 
 # -- SAM ------------------------------------------------------------------------------------------

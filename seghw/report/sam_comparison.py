@@ -23,19 +23,9 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from tqdm.auto import tqdm
 
-from seghw import metrics
+from seghw import metrics, sam
 from seghw.data.dataset import Box, SegmentationSet
 from seghw.metrics import class_mean, ratio
-from seghw.sam import (
-    Segmenter,
-    box_masks,
-    first_click,
-    next_click,
-    objects_of,
-    segment_boxes,
-    segment_everything,
-    segment_points,
-)
 
 CLICKS = (1, 3, 5)
 #: Distance at which outlines still meet, as a share of the diagonal (Cheng et al., CVPR 2021).
@@ -48,7 +38,7 @@ Score = Callable[[np.ndarray], np.ndarray]  # of counts (..., C, k), a number ea
 class Comparison:
     """A segmenter and our network on the same images."""
 
-    segmenter: Segmenter
+    segmenter: sam.Segmenter
     data: SegmentationSet  # the images and the truth
     picked: np.ndarray  # int64 (N,), which images of the test set these are
     masks: dict[str, np.ndarray]  # by who predicted them, bool (N, C, H, W)
@@ -72,7 +62,10 @@ def as_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
 
 
 def compare(
-    segmenter: Segmenter, data: SegmentationSet, ours: Mapping[str, np.ndarray], picked: np.ndarray
+    segmenter: sam.Segmenter,
+    data: SegmentationSet,
+    ours: Mapping[str, np.ndarray],
+    picked: np.ndarray,
 ) -> Comparison:
     """Every number of the comparison; ``ours`` has masks by recipe, bool (N, C, H, W) each."""
     objects, best, matched = defaultdict(list), [], []
@@ -86,15 +79,15 @@ def compare(
         answers = {"segmenter, true boxes": (data.boxes[i], prompted)}
         for name, predicted in here.items():
             boxes = predicted_boxes(predicted)
-            found = segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
+            found = sam.segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
             answers[f"segmenter, boxes found by {name}"] = boxes, found
         for who, (boxes, found) in answers.items():
             for (class_index, *_), mask in zip(boxes, found, strict=True):
                 masks[who][i, class_index] |= mask
         for who, values in scores.items():
             objects[who].append(values)
-        truth, exact = objects_of(data, i)
-        everything = segment_everything(segmenter, data.images[i]).masks
+        truth, exact = sam.objects_of(data, i)
+        everything = sam.segment_everything(segmenter, data.images[i]).masks
         # Nobody knows whether a mask on an object that is not known exactly is right.
         everything = everything[~lies_on(everything, truth[~exact].any(0)[None])[:, 0]]
         matched.append([(*match(everything, truth[exact]), 1)])
@@ -115,7 +108,7 @@ def compare(
 
 
 def score_objects(
-    segmenter: Segmenter,
+    segmenter: sam.Segmenter,
     data: SegmentationSet,
     i: int,
     ours: Mapping[str, np.ndarray] | None = None,
@@ -129,22 +122,22 @@ def score_objects(
         By who was asked for what, the IoU of each object that is known exactly, float64 (k,); and
         the masks for all true boxes, bool (K, H, W).
     """
-    masks, exact = objects_of(data, i)
+    masks, exact = sam.objects_of(data, i)
     kinds, corners = [box[0] for box in data.boxes[i]], [box[1:] for box in data.boxes[i]]
-    filled = box_masks(corners, masks.shape[1:])
+    filled = sam.box_masks(corners, masks.shape[1:])
     inside = (filled & (masks | ~data.masks[i, kinds]))[exact]
-    truth, prompted = masks[exact], segment_boxes(segmenter, data.images[i], corners).masks
+    truth, prompted = masks[exact], sam.segment_boxes(segmenter, data.images[i], corners).masks
     answers = {
         "filling the true box": filled[exact],
         "segmenter, true box": prompted[exact],
         "segmenter inside the true box": prompted[exact] & inside,
     }
-    placed = np.array([first_click(mask) for mask in truth]).reshape(-1, 1, 3)
+    placed = np.array([sam.first_click(mask) for mask in truth]).reshape(-1, 1, 3)
     for count in range(1, max(CLICKS) + 1):
-        given = segment_points(segmenter, data.images[i], placed[..., :2], placed[..., 2]).masks
+        given = sam.segment_points(segmenter, data.images[i], placed[..., :2], placed[..., 2]).masks
         if count in CLICKS:
             answers[f"segmenter, clicks: {count}"] = given
-        further = [next_click(*pair) for pair in zip(truth, given, strict=True)]
+        further = [sam.next_click(*pair) for pair in zip(truth, given, strict=True)]
         placed = np.append(placed, np.reshape(further, (-1, 1, 3)), axis=1).astype(int)
     for name, predicted in (ours or {}).items():
         answers[f"ours inside the true box, {name}"] = predicted[kinds][exact] & inside
