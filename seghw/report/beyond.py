@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 from seghw import notebook as nb
-from seghw.config import BALANCED, COEFFICIENTS, DATA, DRAWN, PROFILES, RECIPES
+from seghw.config import BALANCED, COEFFICIENTS, DATA, DRAWN, PROFILES, RECIPES, REPORT_LOSSES
 from seghw.errors import BadInput
 from seghw.notebook import CEILING, Drawn, describe_run
 from seghw.report import claims as measured
@@ -235,8 +235,7 @@ def _draw_seeds(ax: Axes, runs: pd.DataFrame, bold: float) -> str:
 
 def full_size(records: Records) -> Drawn:
     """Each loss at each rate on the shapes: these runs' network beside one of the report's size."""
-    figure, axes = nb.new_figure(8, 5.2, 2, 2, sharey=True)
-    best = []
+    (figure, axes), best = nb.new_figure(8, 5.2, 2, 2, sharey=True), []
     for column, profile in zip(axes.T, (records.profile, "full"), strict=True):
         size = PROFILES[profile]
         for ax, label in zip(column, ("learning rate", "epoch, at the best rate"), strict=True):
@@ -261,13 +260,8 @@ def full_size(records: Records) -> Drawn:
 
 
 def _draw_rates(axes: Sequence[Axes], records: Records) -> str:
-    """Scores by rate above and by epoch below, a line a loss; returns each loss's best rate.
-
-    Raises:
-        BadInput: a loss has no runs.
-    """
-    losses = ("mse", "dice", "mse_dice")
-    grid = pd.concat([records.grid("shapes", "report", loss) for loss in losses])
+    """Scores by rate above and by epoch below, a line a loss; returns each loss's best rate."""
+    grid = pd.concat([records.grid("shapes", "report", loss) for loss in REPORT_LOSSES])
     best: dict[float, list[str]] = {}
     settings = grid.groupby(["loss", "coefficient"], sort=False)
     for (_, runs), style in zip(settings, [*nb.LINES[:2], *nb.COEFFICIENT_STYLES], strict=False):
@@ -283,11 +277,7 @@ def _draw_rates(axes: Sequence[Axes], records: Records) -> str:
 
 
 def speed_run(records: Records) -> Drawn:
-    """Time against score of the profile ``live``, as ``make bench`` measured it.
-
-    Raises:
-        BadInput: it was not measured.
-    """
+    """Time against score of the profile ``live``, as ``make bench`` measured it."""
     path = DATA / "bench" / "live.csv"
     if not path.is_file():
         raise BadInput(f"{path} is missing; `python -m tests.bench live` makes it")
@@ -324,11 +314,7 @@ def _marker(verdict: str, color: str) -> dict[str, Any]:
 
 
 def ablation(records: Records) -> Drawn:
-    """What the parts of the network are worth.
-
-    Raises:
-        BadInput: no part was changed in any run.
-    """
+    """What the parts of the network are worth."""
     table, runs = measured.ablations(records), records.runs.set_index("run_id")
     if table.empty:
         raise BadInput("no runs with a part changed; `seghw sweep --ablation` trains them")
@@ -481,17 +467,11 @@ def _draw_line(ax: Axes, y: float, rows: pd.DataFrame, styles: dict) -> None:
         ax.plot(row.estimate, place, zorder=3, **_marker(row.verdict, color))
 
 
+_OF_RUNS = (dotted_beside_dense, dice_floors, class_curves, balanced_coefficients, full_size)
 #: What goes to ``beyond/``, by file name.
 BEYOND: dict[str, Callable[[Records], Drawn]] = {
-    "dotted_beside_dense": dotted_beside_dense,
-    "dice_floors": dice_floors,
-    "class_curves": class_curves,
-    "balanced_coefficients": balanced_coefficients,
-    "full_size": full_size,
-    "speed_run": speed_run,
+    **{draw.__name__: draw for draw in (*_OF_RUNS, speed_run)},
     "gallery_shapes": partial(gallery, family="shapes"),
     "gallery_scenes": partial(gallery, family="coco"),
-    "distributions": distributions,
-    "ablation": ablation,
-    "claims": claims,
+    **{draw.__name__: draw for draw in (distributions, ablation, claims)},
 }

@@ -76,15 +76,11 @@ def taps_inside(rate: int, side: int) -> float:
 
 
 def dice_floor(share: float, *, dotted: bool) -> float:
-    """The least value of the report's Dice loss for one class of one image.
+    """The least value of the report's Dice loss for a class that covers that share of an image.
 
     The best prediction is the truth projected onto what the network can output: all of it, or,
     under the dotted head, every fourth pixel freely and one common value (the layer's bias) on the
     others. Of the truth's square norm the projection has a quarter and 3/4 of ``share``.
-
-    Args:
-        share: of the image that the class covers, 0..1; not 0.
-        dotted: the head predicts every fourth pixel only.
     """
     projected = (1 + 3 * share) / 4 if dotted else 1.0
     return 1 - projected**0.5 / 2
@@ -170,8 +166,7 @@ def against_sam(group: Group, reading: str, unit: str, table: str, score: Score)
     """A score of the segmenter, which is told the true boxes, and of the network.
 
     SAM-tiny is not SAM, nor is anything else that sees less than a published SAM: such rows stand
-    in the table and decide nothing. ``score`` takes a table of the counts, on the pixels that the
-    network can predict.
+    in the table and decide nothing.
     """
     from seghw.evaluate import count_tables  # takes torch
 

@@ -6,6 +6,7 @@ from.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,10 @@ from seghw.config import COEFFICIENTS, DATASETS, FULL, RECIPES, SEEDS
 from seghw.config import REPORT_LOSSES as LOSSES
 from seghw.errors import BadInput
 from seghw.evaluate import predictable_step
-from seghw.network import ASPP, MUNet
+from seghw.network import MUNet
 from seghw.notebook import SET_NAMES
 from seghw.report import claims, stats
-from seghw.report.image_claims import dice_floor, taps_inside
+from seghw.report.image_claims import DEEPEST, dice_floor, taps_inside
 from seghw.report.results import Records
 from seghw.report.run_claims import Group, with_counts
 from seghw.runs import history
@@ -34,6 +35,11 @@ def shapes(records: Records) -> Group:
 def ids(*tables: pd.DataFrame) -> list[str]:
     """Of every run ``profile/run_id``, its place below the folder of the records."""
     return [f"{run.profile}/{run.run_id}" for table in tables for run in table.itertuples()]
+
+
+def ids_of(records: Records, row: Any) -> list[str]:
+    """The same of a row of the table of measurements."""
+    return [f"{records.profile}/{run}" for run in row.run_ids.split()]
 
 
 def seeds_text(*tables: pd.DataFrame) -> str:
@@ -119,13 +125,7 @@ def parameters(_: Records, which: str) -> Computed:
 
 def bottom(records: Records) -> Computed:
     """Side of the feature map under the ASPP, on images of the shapes' size."""
-    sides: list[int] = []
-    with torch.device("meta"):
-        network = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
-        [aspp] = (part for part in network.modules() if isinstance(part, ASPP))
-        aspp.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
-        network(torch.zeros(1, 3, *records.test_set("shapes").images.shape[2:]))
-    return str(sides[0]), ()
+    return str(records.test_set("shapes").images.shape[-1] // DEEPEST), ()
 
 
 def taps(records: Records) -> Computed:
@@ -171,10 +171,9 @@ def iou(records: Records, family: str, recipe: str, loss: str) -> Computed:
     (runs,) = with_counts(Group(records, family, recipe).best(loss))
     if runs.empty:
         raise BadInput("No run of it has counts of its test images.")
-    counts = [stats.counts_of(folder)["pixels"].sum(0) for folder in runs.folder]
-    return f"{np.nanmean(metrics.iou(np.array(counts)), 1).mean():.3f} ({seeds_text(runs)})", ids(
-        runs
-    )
+    counts = np.array([stats.counts_of(folder)["pixels"].sum(0) for folder in runs.folder])
+    score = np.nanmean(metrics.iou(counts), axis=1).mean()
+    return f"{score:.3f} ({seeds_text(runs)})", ids(runs)
 
 
 def effect(records: Records, key: str, row: str = "0") -> Computed:
@@ -185,8 +184,7 @@ def effect(records: Records, key: str, row: str = "0") -> Computed:
         raise BadInput("It was not measured.")
     chosen = list(rows.itertuples())[int(row)]
     text = claims.effect_text(chosen).removesuffix(f" {stats.RATIO}")
-    run_ids = [f"{records.profile}/{run}" for run in chosen.run_ids.split()]
-    return f"{text} ({chosen.seeds} seeds)", run_ids
+    return f"{text} ({chosen.seeds} seeds)", ids_of(records, chosen)
 
 
 def spread(records: Records) -> Computed:

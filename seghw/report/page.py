@@ -18,7 +18,6 @@ from typing import Any
 
 import jinja2
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 import typst
 from markupsafe import Markup
@@ -137,7 +136,7 @@ class Document:
         self.sources: list[dict[str, Any]] = []  # of the numbers, in the order of their first use
         self.settings = list(settings_of(records))
         self.verdicts = claims.verdicts(records.measurements).set_index("claim")
-        self.rows = [self._row(row) for row in records.measurements.itertuples()]
+        self.rows = self._rows(records.measurements)
 
     def blocks(self, line: str) -> Iterator[dict[str, Any]]:
         mark, _, rest = line.partition(" ")
@@ -152,7 +151,13 @@ class Document:
             label = rest.replace("_", " ").capitalize()
             yield self._figure(label, f"fig-{rest}", {rest: BEYOND[rest]})
         elif mark == "@claims":
-            yield from map(self._claim, rest.split())
+            for key in rest.split():
+                about = self.verdicts.loc[key]
+                named = {name: about[name] for name in ("text", "question", "verdict")}
+                rows = [row for row in self.rows if row["claim"] == key]
+                named |= {"deciding": [row for row in rows if row["deciding"]]}
+                named |= {"others": [row for row in rows if not row["deciding"]]}
+                yield {"kind": "claim", "number": int(about.sentence), **named}
         elif mark == "@formula":
             markup, _, words = rest.partition(" || ")
             yield {"kind": "formula", "markup": markup, "words": words}
@@ -217,26 +222,20 @@ class Document:
             self.sources.append(source)
         return span(text, f"number-{self.sources.index(source) + 1}", title=meaning)
 
-    def _claim(self, key: str) -> dict[str, Any]:
-        about = self.verdicts.loc[key]
-        named = {name: about[name] for name in ("text", "question", "verdict")}
-        rows = [row for row in self.rows if row["claim"] == key]
-        parts = {"deciding": [row for row in rows if row["deciding"]]}
-        parts["others"] = [row for row in rows if not row["deciding"]]
-        return {"kind": "claim", "number": int(about.sentence), **named, **parts}
-
-    def _row(self, row: Any) -> dict[str, Any]:
-        """A measurement, as the tables show it."""
-        names = ("claim", "sentence", "verdict", "deciding", "dataset", "recipe", "note")
-        about = self.verdicts.loc[row.claim]
-        run_ids = [f"{self.records.profile}/{run}" for run in row.run_ids.split()]
-        return {
-            **{name: getattr(row, name) for name in names},
-            **{"text": about.text, "judged": about.verdict, "runs": self._grouped(run_ids)},
-            "reading": f"{row.reading}: {row.detail}" if row.detail else row.reading,
-            **{"effect": claims.effect_text(row), "basis": claims.basis(row)},
-            "estimate": None if np.isnan(row.estimate) else row.estimate,
-        }
+    def _rows(self, table: pd.DataFrame) -> list[dict[str, Any]]:
+        """The measurements, as the tables show them."""
+        about, rows = self.verdicts.loc[table.claim], list(table.itertuples())
+        names = ["claim", "sentence", "verdict", "deciding", "dataset", "recipe", "note"]
+        shown = table[names].assign(
+            text=about.text.to_list(),
+            judged=about.verdict.to_list(),
+            runs=[self._grouped(numbers.ids_of(self.records, row)) for row in rows],
+            reading=[f"{r.reading}: {r.detail}" if r.detail else r.reading for r in rows],
+            effect=[claims.effect_text(row) for row in rows],
+            basis=[claims.basis(row) for row in rows],
+            estimate=table.estimate.astype(object).where(table.estimate.notna(), None),
+        )
+        return shown.to_dict("records")
 
     def _grouped(self, run_ids: Iterable[str]) -> list[dict[str, Any]]:
         """Runs as settings and seeds, with their row in the table of settings."""
