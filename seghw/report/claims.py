@@ -135,7 +135,8 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
         }
         judged = under["margin_0.01"]
         verdict, p = stats.sentence(judged)
-        about = {"sentence": claim.number, "claim": key, "question": claim.question}
+        question = " ".join(claim.measure.__doc__.split())
+        about = {"sentence": claim.number, "claim": key, "question": question}
         about |= {name: getattr(claim, name) for name in ("text", "section", "figures")}
         about |= {"verdict": verdict, "p": p, "exact": bool(len(rows) and rows.exact.all())}
         about |= {name: stats.sentence(answers)[0] for name, answers in under.items()}
@@ -162,12 +163,8 @@ RATES = (1e-3, 4e-3, 1.6e-2)
 
 
 def planned_runs(records: Any, table: pd.DataFrame) -> list[TrainConfig]:
-    """What to train next, by a table of measurements.
-
-    Under ``corrected`` every loss and coefficient, cross-entropy and a plain U-Net, which are usual
-    beside the report's, at three learning rates and seeds 0 to 2 (equal tuning). Then the runs of
-    the rows that decide, where they lack the counts of their test images.
-    """
+    """What to train next: equal tuning under ``corrected``, of the report's losses and of what is
+    usual beside them, on seeds 0 to 2; then the deciding rows' runs without counts."""
     planned = []
     for family, tried in COEFFICIENTS.items():
         settings = [("mse", None), ("dice", None), ("bce", None), ("bce_dice", 1.0)]

@@ -1,9 +1,7 @@
 """What a sentence of the report is judged by: runs, chosen and paired, and effects made of them.
 
 A claim is one function: it takes a ``Group``, the runs of one recipe on one data set, and yields
-rows of the table of measurements. Its decorator has the sentence, the section of the report, and
-the range of effects for which the sentence is true; its docstring says what would show it true and
-what false. Here stand the claims that the records of training decide.
+rows of the table of measurements. Here stand the claims that the records of training decide.
 
 Seeds 0 to 2 (``config.SEEDS``) choose: a learning rate, the best other coefficient, the better of
 two losses. The further seeds judge what was chosen; where there are none, the row says that the
@@ -54,12 +52,7 @@ class Claim(NamedTuple):
     section: str  # of the report
     true_range: tuple[float, float]  # true of effects in it; a finite end divides true from false
     figures: str  # numbers of the report's that show it too, or "" where none does
-    measure: Callable[["Group"], Rows]
-
-    @property
-    def question(self) -> str:
-        """What would show it true, and what false."""
-        return " ".join((self.measure.__doc__ or "").split())
+    measure: Callable[["Group"], Rows]  # its docstring says what would show it true, what false
 
 
 #: The report's sentences by key, in the order in which it asserts them.
@@ -194,8 +187,8 @@ def of_validation(
     images = config.PROFILES[tables[0].profile.iloc[0]].validation_count
     tested, error = with_counts(*tables), math.nan
     if len(tested[0]):
-        scores = stats.image_scores(mean_iou, combine, tested)
-        error = stats.image_error(unit, scores) * math.sqrt(test_images(tested) / images)
+        scores, count = stats.image_scores(mean_iou, combine, tested)
+        error = stats.image_error(unit, scores) * math.sqrt(count / images)
     return effect(reading, unit, values, judging, image_error=error, images=images, **more)
 
 
@@ -210,13 +203,9 @@ def of_images(reading: str, unit: str, score: Score, *tables: pd.DataFrame, **mo
         raise BadInput(f"{tables[-1].run_id.iloc[0]} and the like have no counts of test images")
     judging = judges(*tested, chosen_on=more.get("chosen_on", SEEDS))
     combine = more.pop("combine", sub if len(tables) == 2 else pos)
-    scores = stats.image_scores(score, combine, judging)
-    more |= {"image_error": stats.image_error(unit, scores), "images": test_images(judging)}
+    scores, images = stats.image_scores(score, combine, judging)
+    more |= {"image_error": stats.image_error(unit, scores), "images": images}
     return effect(reading, unit, scores[:, 0], judging, **more)
-
-
-def test_images(tables: Sequence[pd.DataFrame]) -> int:
-    return len(stats.counts_of(tables[0].folder.iloc[0])["pixels"])
 
 
 def mean_iou(tables: stats.Tables) -> np.ndarray:

@@ -126,10 +126,7 @@ ROW_RULE = (
 def verdict(row: Any, ends: Sequence[float], factor: float = 1.0) -> tuple[str, float]:
     """The verdict on a row of the table by ``ROW_RULE``, and the level at which it would change.
 
-    Args:
-        row: of the table.
-        ends: the sentence is true of effects between these two.
-        factor: of the margin within which a difference does not matter.
+    The sentence is true of effects between ``ends``; ``factor`` multiplies the margin.
     """
     if row.exact:  # there is no margin: it lies between the ends, or it does not
         return (SUPPORTED if ends[0] <= row.low and row.high <= ends[1] else NOT_SUPPORTED), 0.0
@@ -161,11 +158,7 @@ SENTENCE_RULE = (
 
 
 def sentence(rows: Sequence[tuple[str, float]]) -> tuple[str, float]:
-    """The verdict on a sentence by ``SENTENCE_RULE``, and the level at which it would change.
-
-    Args:
-        rows: what ``verdict`` says of each row that the sentence rests on.
-    """
+    """``SENTENCE_RULE`` on what ``verdict`` says of rows; the level at which that would change."""
     verdicts = {answer for answer, _ in rows}
     if verdicts == {SUPPORTED}:
         return SUPPORTED, max(p for _, p in rows)
@@ -188,16 +181,18 @@ def holm(probabilities: Sequence[float]) -> np.ndarray:
 # -- scores of test images, and of bootstrap draws of them ----------------------------------------
 
 
-def image_scores(score: Score, combine: Score, tables: Sequence[pd.DataFrame]) -> np.ndarray:
-    """A score of all test images, then of bootstrap draws of them: float (seeds, 1 + draws).
+def image_scores(
+    score: Score, combine: Score, tables: Sequence[pd.DataFrame]
+) -> tuple[np.ndarray, int]:
+    """What ``combine`` makes of the scores of one run of each table, which have the same seeds.
 
-    Args:
-        score: takes a run's counts, as ``draw`` gives them.
-        combine: takes the scores of one run of each table.
-        tables: runs that have counts, indexed by the same seeds.
+    Returns:
+        Scores of all test images, then of bootstrap draws of them, float (seeds, 1 + draws); and
+        the number of images.
     """
-    folders = zip(*(table.folder for table in tables), strict=True)
-    return np.array([combine(*(score(drawn(folder)) for folder in row)) for row in folders])
+    rows = list(zip(*(table.folder for table in tables), strict=True))
+    scores = [combine(*(score(drawn(folder)) for folder in row)) for row in rows]
+    return np.array(scores), len(counts_of(rows[0][0])["pixels"])
 
 
 def image_error(unit: str, scores: np.ndarray) -> float:
