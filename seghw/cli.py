@@ -33,7 +33,6 @@ from seghw.config import (
     settings_of,
 )
 from seghw.errors import BadInput, whole_number
-from seghw.io import atomic_write
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -327,7 +326,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from seghw.data.splits import describe_data, open_split, split_real
     from seghw.evaluate import count_tables
     from seghw.report.figures import evaluation_panels
-    from seghw.report.results import evaluate_run
+    from seghw.report.results import evaluate_run, write_table
     from seghw.runs import read_run
     from seghw.train.records import save_counts
 
@@ -340,8 +339,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     evaluation = evaluate_run(run, data)
     out = args.out or run.folder / f"evaluation-{args.split}"
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(out / "images.csv") as path:
-        evaluation.table().to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
+    write_table(evaluation.table(), out / "images.csv")
     if args.split == "test" and not args.data:
         save_counts(count_tables(evaluation.masks, data, run.config), run.folder)
     evaluation_panels(evaluation, out, args.panels)
@@ -391,6 +389,7 @@ def _add_sam(parser: argparse.ArgumentParser) -> None:
 
 def _sam(args: argparse.Namespace) -> None:
     from seghw.report import claims, sam_comparison
+    from seghw.report.results import write_table
 
     records = _records(args)
     records.sam_images = args.images
@@ -405,7 +404,7 @@ def _sam(args: argparse.Namespace) -> None:
             print(f"\n{protocol}\n\n{comparison.table(protocol).to_string()}")
         print()
     if args.out:
-        sam_comparison.write_rows(comparisons, args.out)
+        write_table(sam_comparison.as_table(comparisons), args.out)
         print(args.out)
     keys = ("sam_complete", "sam_boundaries", "sam_aggressive")
     print(claims.as_text(claims.measure(records, keys)))

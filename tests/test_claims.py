@@ -4,7 +4,8 @@ import json
 import math
 import subprocess
 import sys
-from itertools import combinations_with_replacement
+from functools import partial
+from itertools import combinations_with_replacement, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,14 +13,14 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from seghw.config import DRAWN, RUNS, SEEDS, TrainConfig, class_specs
+from seghw.config import SEEDS, TrainConfig, class_specs
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.evaluate import count_tables, inside, predictable_step, small_and_large
 from seghw.report import claims, image_claims, stats
+from seghw.report.results import Records, write_table
 from seghw.report.run_claims import Group, judges
 from seghw.report.stats import NO_DIFFERENCE, NOT_SUPPORTED, SUPPORTED, UNDECIDED
-from seghw.runs import load_runs
 from seghw.train.records import save_counts
 
 INF = math.inf
@@ -38,7 +39,7 @@ def test_interval_by_hand_and_with_the_images_part():
     ends = scipy_stats.t.interval(0.95, freedom, values.mean(), math.sqrt(sum(variances)))
     assert both[1:3] == pytest.approx(ends)
     assert stats.interval(values, math.nan) == stats.interval(values), "not known counts as none"
-    assert stats.interval([0.2] * 3)[:3] == (pytest.approx(0.2),) * 3, "seeds that all agree"
+    assert stats.interval([0.2] * 3)[:3] == pytest.approx([0.2] * 3), "seeds that all agree"
     assert np.isnan(stats.interval([0.2])[1:]).all()
 
 
@@ -51,22 +52,28 @@ def test_the_interval_covers_the_truth(seeds):
         true_error = noise / math.sqrt(seeds)
         # As well known as from a bootstrap: by some hundred images.
         known = true_error * np.sqrt(rng.chisquare(400, times) / 400)
-        error, freedom = stats.standard_error(values, known)
-        miss = np.abs(values.mean(1) + true_error * rng.standard_normal(times))
-        covered = np.mean(miss <= scipy_stats.t.ppf(0.975, freedom) * error)
+        found = stats.interval(values, known)
+        miss = np.abs(found.mean + true_error * rng.standard_normal(times))
+        covered = np.mean(miss <= found.high - found.mean)
         assert (0.92 if seeds == 3 else 0.94) <= covered <= 0.965, noise
 
 
+def made_row(interval):
+    """A row of the table that differs from others in its interval alone."""
+    about = {"unit": "IoU", "exact": False, "seeds": 8, "estimate": interval.mean}
+    return SimpleNamespace(**about, error=interval.error, freedom=interval.freedom)
+
+
 def test_seeds_needed_is_where_every_effect_is_decided():
-    deviation, error, margin = 0.012, 0.001, 0.01
-    n = int(stats.seeds_needed(deviation, error, margin))
+    deviation, error = 0.012, 0.001
+    n = int(stats.seeds_needed(deviation, error, stats.MARGIN))
 
     def open_effects(seeds):
         spread = np.tile([-1.0, 1.0], seeds)[:seeds]
         spread = spread / spread.std(ddof=1) * deviation
         for mean in np.linspace(0, 0.03, 301):
-            i = stats.interval(mean + spread - spread.mean(), error)
-            yield stats.verdict(i.mean, i.error, i.freedom, (0, INF), margin)[0] == UNDECIDED
+            row = made_row(stats.interval(mean + spread - spread.mean(), error))
+            yield stats.verdict(row, (0, INF))[0] == UNDECIDED
 
     assert not any(open_effects(n))
     assert any(open_effects(n - 1))
@@ -91,7 +98,8 @@ def test_seeds_needed_is_where_every_effect_is_decided():
 def test_verdicts_on_rows(mean, half, ends, expected):
     freedom = 7
     error = half / scipy_stats.t.ppf(0.975, freedom)
-    verdict, level = stats.verdict(mean, error, freedom, ends, 0.01)
+    row = made_row(stats.Interval(mean, mean - half, mean + half, error, freedom))
+    verdict, level = stats.verdict(row, ends)
     assert verdict == expected
     if verdict != UNDECIDED:  # at its own level the interval just touches an end
         touching = scipy_stats.t.ppf(1 - level / 2, freedom) * error
@@ -128,51 +136,30 @@ def test_the_rule_for_sentences_in_all_combinations(count):
 
 
 def test_the_words_of_the_rule_are_those_of_the_code():
-    for word in (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NO_DIFFERENCE):
-        assert word in claims.RULE.lower()
-    assert f"within {stats.MARGIN:g}" in claims.RULE
-    assert "seeds 0 to 2 choose" in claims.RULE
-    assert SEEDS == (0, 1, 2)
+    words = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NO_DIFFERENCE, f"within {stats.MARGIN:g}")
+    assert all(word in claims.RULE.lower() for word in (*words, "seeds 0 to 2 choose"))
 
 
 def test_holm_by_hand():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert stats.holm([0.9, 0.8]).tolist() == [1, 1]
 
 
 # -- made records ---------------------------------------------------------------------------------
 
-FINAL = {"training_iou": 0.6, "training_mse": 1.0, "validation_mse": 2.0}
 
-
-def write_run(folder, config, score, *, loss=(4.0, 2.0), counts=None, **final):
+def write_run(folder, config, score, *, loss=(4.0, 2.0), counts=None):
     """A record as training writes it; its loss falls evenly, its MSE is twice its Dice."""
     run = folder / config.profile / config.run_id
     run.mkdir(parents=True)
-    last = {"epoch": 1, **FINAL, "validation_iou": score, "validation_iou_per_class": []} | final
-    epochs = [last] * config.planned_epochs
+    last = {"training_iou": 0.6, "validation_iou": score, "validation_mse": 2.0}
     record = {"run_id": config.run_id, "status": "finished", "config": config.to_dict()}
-    record |= {"epochs": epochs, "data": {"images": 4000, "validation_images": 300}}
+    record |= {"epochs": [last] * config.planned_epochs, "data": {"images": 4000}}
     (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
     history = pd.DataFrame({"iteration": range(1, 21), "loss": np.linspace(*loss, 20)})
     terms = {"mse": 2.0, "dice": 1.0, "mse_gradient": 9.0, "dice_gradient": 1.0}
     history.assign(**terms).to_csv(run / "history.csv", index=False)
     if counts:
         save_counts(counts, run)
-    return run
-
-
-class Made:
-    """What ``results.Records`` offers to the claims, from a folder of made records."""
-
-    segmenter = SimpleNamespace(name="SAM-tiny, made", side=64)
-
-    def __init__(self, folder, profile="laptop"):
-        self.folder, self.profile = folder, profile
-        self.runs = load_runs(profile, folder)
-
-    def dataset(self, family):
-        return DRAWN[family]
 
 
 def config(loss, seed, *, coefficient=None, rate=1e-3, recipe="report", **more):
@@ -196,7 +183,7 @@ def records(tmp_path_factory):
     for seed in range(3):  # an ablation, judged on seeds 1 and 2, too few: on all
         whole = config("mse_dice", seed, coefficient=40.0, copy_across=False)
         write_run(folder, whole, 0.1)
-    return Made(folder)
+    return Records(folder)
 
 
 def row_of(records, key, part="", recipe="report"):
@@ -247,22 +234,23 @@ def test_what_is_missing_is_said_and_leaves_the_sentence_open(records):
     verdicts = claims.verdicts(table).set_index("claim").verdict
     assert verdicts["aspp_helps"] == verdicts["conservative"] == UNDECIDED
     assert "no counts" in table[table.claim == "conservative"].note.iloc[0]
-    assert "(not measured)" not in claims.as_text(table)
     text = claims.as_text(table)
     assert "12. ASPP makes the network better" in text
     assert "300 images~" in text, "the images' part is not known"
 
 
 def test_planned_runs_are_those_that_are_missing(records):
-    planned = claims.planned_runs(records)
+    table = claims.measure(records, ["largest_best", "mse_before_dice"])
+    planned = claims.planned_runs(records, table)
     assert len({c.run_id for c in planned}) == len(planned)
     here = set(records.runs.run_id)
     assert {c.loss for c in planned} >= {"bce", "bce_dice"}
     assert {c.network for c in planned} == {"munet", "unet"}
     tuned = {c.learning_rate for c in planned if (c.recipe, c.loss) == ("corrected", "bce")}
     assert tuned == {1e-3, 4e-3, 1.6e-2}
-    # What is there is trained again only for the counts of its test images.
-    assert sum(c.run_id in here for c in planned) == 8 + 8 + 3 + 3 + 3 + 3
+    # What is there is trained again only for the counts of its test images: the seeds that judge
+    # two coefficients, and the three of MSE (at a rate without others) and of Dice.
+    assert sum(c.run_id in here for c in planned) == 5 + 5 + 3 + 3
 
 
 # -- test images ----------------------------------------------------------------------------------
@@ -282,18 +270,18 @@ def made_set():
     return SegmentationSet(images, square(8, 24), boxes, class_specs("ab"), "made")
 
 
+def write_scored(folder, masks, config):
+    write_run(folder, config, 0.5, counts=count_tables(masks, made_set(), config))
+
+
 def test_scores_of_made_masks_by_hand(tmp_path):
     """The middle alone is predicted, and in two of six images the absent class as well."""
-    data, masks = made_set(), square(12, 20)
+    masks = square(12, 20)
     masks[:2, 1, 0, :4] = True
     for seed in range(4):
         c = config("mse_dice", seed, coefficient=20.0, recipe="corrected")
-        write_run(tmp_path, c, 0.5, counts=count_tables(masks, data, c))
-    records = Made(tmp_path)
-
-    def row(key, part):
-        return row_of(records, key, part, "corrected")
-
+        write_scored(tmp_path, masks, c)
+    row = partial(row_of, Records(tmp_path), recipe="corrected")
     # 2/64 of 32 pixels is 1: deeper than 1 pixel are 14 x 14 of the 16 x 16, of which 8 x 8 found.
     assert row("middle_only", "recall").estimate == pytest.approx(64 / 196)
     assert row("middle_only", "share").estimate == -0.25, "a third of the middle is no half"
@@ -308,67 +296,70 @@ def test_scores_of_made_masks_by_hand(tmp_path):
     assert row("rough_boundaries", "share").estimate == pytest.approx((28 / 64) / (60 / 256))
 
 
-def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path, monkeypatch):
+def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path):
     """Its dots are flawless there; SAM's square is one row and column too large."""
-    data, dots = made_set(), np.zeros_like(square(0, 1))
-    dots[..., ::2, ::2] = square(8, 24)[..., ::2, ::2]
+    dots = square(8, 24) & (np.indices((SIDE, SIDE)) % 2 == 0).all(0)
     for seed in range(3):
-        for c in (20.0, 40.0, 60.0):
-            c = config("mse_dice", seed, coefficient=c)
-            write_run(tmp_path, c, 0.5, counts=count_tables(dots, data, c))
-    records = Made(tmp_path)
+        write_scored(tmp_path, dots, config("mse_dice", seed, coefficient=20.0))
+    records = Records(tmp_path)
     masks = {"segmenter, true boxes": square(7, 25)}
-    sam = SimpleNamespace(picked=np.arange(N), data=data, masks=masks)
-    monkeypatch.setattr(records, "sam_comparison", lambda _: sam, raising=False)
-    assert row_of(records, "conservative", "recall minus").estimate == 0
-    assert row_of(records, "middle_only", "recall").estimate == 0
-    assert row_of(records, "rough_boundaries", "can predict").estimate == 1
-    assert row_of(records, "rough_boundaries", "as predicted").estimate == pytest.approx(64 / 60)
-    added = row_of(records, "sam_aggressive")
+    sam = SimpleNamespace(picked=np.arange(N), data=made_set(), masks=masks)
+    records.sam_comparison = lambda _: sam
+    records.segmenter = SimpleNamespace(name="SAM-tiny, made", side=64)
+    row = partial(row_of, records)
+    assert row("conservative", "recall minus").estimate == 0
+    assert row("middle_only", "recall").estimate == 0
+    assert row("rough_boundaries", "can predict").estimate == 1
+    assert row("rough_boundaries", "as predicted").estimate == pytest.approx(64 / 60)
+    added = row("sam_aggressive")
     # Of 16 x 16 such pixels SAM has 9 x 9, the object 8 x 8; the other class has none.
     assert added.estimate == pytest.approx(100 * (81 - 64) / 256 / 2)
     assert (added.verdict, added.deciding) == (SUPPORTED, False)
     assert added.note == "SAM-tiny is not SAM; no published SAM has been run"
-    monkeypatch.setattr(records, "segmenter", SimpleNamespace(name="facebook/sam", side=1024))
-    assert row_of(records, "sam_aggressive").deciding
+    records.segmenter = SimpleNamespace(name="facebook/sam", side=1024)
+    assert row("sam_aggressive").deciding
 
 
 def test_validation_rows_have_the_error_of_the_images(tmp_path):
-    data, rng = made_set(), np.random.default_rng(0)
-    for seed in range(3):
-        for loss, size in (("mse", 20), ("dice", 22)):
-            masks = square(8, size) & (rng.random((N, 1, 1, 1)) < 0.7)
-            c = config(loss, seed)
-            write_run(tmp_path, c, 0.5, counts=count_tables(masks, data, c))
-    row = row_of(Made(tmp_path), "mse_before_dice", "validation")
-    assert row.image_error > 0
+    rng = np.random.default_rng(0)
+    for seed, (loss, size) in product(range(3), (("mse", 20), ("dice", 22))):
+        masks = square(8, size) & (rng.random((N, 1, 1, 1)) < 0.7)
+        write_scored(tmp_path, masks, config(loss, seed))
+    row, test = (
+        row_of(Records(tmp_path), "mse_before_dice", part) for part in ("validation", "test")
+    )
     assert row.error == pytest.approx(row.image_error), "all seeds have one score"
-    test = row_of(Made(tmp_path), "mse_before_dice", "test")
     assert row.image_error == pytest.approx(test.image_error * math.sqrt(N / 300))
-
-
-DISK = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if i * i + j * j <= 4]
+    assert row.image_error > 0
 
 
 def test_parts_of_objects_pixel_by_pixel():
-    rng = np.random.default_rng(1)
-    masks = rng.random((2, 1, 12, 12)) < 0.9
+    masks = np.random.default_rng(1).random((2, 1, 12, 12)) < 0.9
     core = inside(masks, 2)
-    padded = np.pad(masks, ((0, 0), (0, 0), (2, 2), (2, 2)))
-    for n, _, y, x in np.argwhere(masks):
-        near = [
-            (2 + y + i, 2 + x + j) for i in range(-2, 3) for j in range(-2, 3) if i * i + j * j <= 4
-        ]
-        assert core[n, 0, y, x] == all(padded[n, 0, a, b] for a, b in near)
-    assert not (core & ~masks).any()
+    disk = [(i, j) for i in range(5) for j in range(5) if (i - 2) ** 2 + (j - 2) ** 2 <= 4]
+    for part, mask in zip(core[:, 0], np.pad(masks[:, 0], ((0, 0), (2, 2), (2, 2))), strict=True):
+        near = [mask[i : i + 12, j : j + 12] for i, j in disk]
+        np.testing.assert_array_equal(part, np.all(near, axis=0))
     boxes = [[(0, 0, 0, 3, 3), (0, 8, 8, 9, 9)], [(0, 0, 0, 7, 7)]]
     masks = np.zeros((2, 1, 12, 12), bool)
-    for n, found in enumerate(boxes):
-        for _, x0, y0, x1, y1 in found:
-            masks[n, 0, y0 : y1 + 1, x0 : x1 + 1] = True
+    masks[0, 0, :4, :4] = masks[0, 0, 8:10, 8:10] = masks[1, 0, :8, :8] = True
     data = SegmentationSet(np.zeros((2, 3, 12, 12), np.uint8), masks, boxes, class_specs("a"))
-    small, large = small_and_large(data)
-    assert [small.sum(), large.sum()] == [4, 64]
+    assert [part.sum() for part in small_and_large(data)] == [4, 64]
+
+
+def test_what_is_usual_stands_beside_though_trained_at_one_rate_only(tmp_path):
+    cases = [("mse", None), ("dice", None), ("bce", None), ("bce_dice", 1.0)]
+    cases = [(*case, {}) for case in (*cases, *(("mse_dice", c) for c in (20.0, 40.0, 60.0)))]
+    changed = ({"network": "unet"}, {"aspp_rates": None}, {"aspp_rates": (1, 2, 4)})
+    cases += [("mse_dice", 20.0, change) for change in changed]
+    for seed, (loss, c, change) in product(range(3), cases):
+        c = config(loss, seed, coefficient=c, recipe="corrected", **change)
+        write_scored(tmp_path, square(8, 16 if loss == "bce" else 24), c)
+    row = partial(row_of, Records(tmp_path), recipe="corrected")
+    alone = row("combination_best", "minus cross-entropy")
+    assert (alone.estimate, alone.seeds, alone.deciding) == (pytest.approx(1 - 64 / 256), 3, False)
+    assert row("combination_best", "cross-entropy + coefficient").estimate == 0
+    assert row("aspp_helps", "a plain U-Net").estimate == 0
 
 
 NETWORKS = [("report", None, "munet"), ("corrected", None, "munet"), ("corrected", None, "unet")]
@@ -428,7 +419,8 @@ def test_verdicts_name_the_row_that_turned_them(records):
 
 
 def test_the_table_is_read_as_it_was_written(records, tmp_path):
-    table = claims.write_claims(records, tmp_path / "claims.csv")
+    table = claims.measure(records)
+    write_table(table, tmp_path / "claims.csv")
     again = claims.read_claims(tmp_path / "claims.csv")
     assert list(again.columns) == list(table.columns)
     assert claims.as_text(again) == claims.as_text(table)
@@ -442,14 +434,13 @@ def test_the_committed_table_is_that_of_the_committed_records():
     committed = claims.read_claims()
     assert set(committed.claim) == set(claims.CLAIMS)
     committed = committed[committed.claim.isin(keys)].reset_index(drop=True)
-    measured = claims.measure(Made(RUNS), keys)
+    measured = claims.measure(Records(), keys)
     for column in ("claim", "reading", "dataset", "recipe", "judged_on", "verdict", "run_ids"):
         assert committed[column].tolist() == measured[column].tolist(), column
     for column in ("estimate", "low", "high", "seeds_needed"):
         np.testing.assert_allclose(committed[column], measured[column], rtol=1e-4, atol=1e-6)
-    judged = claims.verdicts(committed).set_index("claim")
-    assert judged.verdict["dice_bounded"] == NOT_SUPPORTED
-    assert judged.verdict["dilation_context"] == NOT_SUPPORTED, "at 64 pixels rate 6 sees less"
+    judged = claims.verdicts(committed).set_index("claim").verdict
+    assert judged["dice_bounded"] == judged["dilation_context"] == NOT_SUPPORTED
 
 
 def test_the_command_reads_the_table_and_loads_no_torch():
@@ -457,14 +448,3 @@ def test_the_command_reads_the_table_and_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "1. the Dice loss lies between 0 and 1" in done.stdout
     assert done.stdout.strip().endswith("False")
-
-
-def test_counts_of_one_set_agree_on_the_truth():
-    runs = load_runs()
-    for dataset in DRAWN.values():
-        counted = runs[(runs.dataset == dataset) & (runs.recipe == "corrected")]
-        counts = [stats.counts_of(f) for f in counted.folder if (f / "counts.npz").is_file()]
-        truths = [c["pixels"][..., [0, 2]].sum(-1) for c in counts]
-        parts = [c["inside"][..., 0] + c["edge"][..., 0] for c in counts]
-        assert all((part == truths[0]).all() for part in [*truths, *parts])
-        assert all((c["pixels"].sum(-1) == 64 * 64).all() for c in counts)

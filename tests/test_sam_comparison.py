@@ -48,7 +48,7 @@ def comparison(data, truths):
     ours = {"report": np.zeros_like(data.masks), "corrected": data.masks}
     with pytest.MonkeyPatch.context() as patch:
         for answer in (boxes, points, everything):
-            patch.setattr(f"seghw.report.sam_comparison.segment_{answer.__name__}", answer)
+            patch.setattr(f"seghw.sam.segment_{answer.__name__}", answer)
         return compare(SimpleNamespace(name="oracle"), data, ours, np.arange(8))
 
 

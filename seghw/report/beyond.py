@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 from seghw import notebook as nb
-from seghw.config import BALANCED, COEFFICIENTS, DATA, DRAWN, PROFILES, RECIPES
+from seghw.config import BALANCED, COEFFICIENTS, DATA, DRAWN, PROFILES, RECIPES, REPORT_LOSSES
 from seghw.errors import BadInput
 from seghw.notebook import CEILING, Drawn, describe_run
 from seghw.report import claims as measured
@@ -31,9 +30,15 @@ from seghw.runs import best_setting, by_coefficient
 # -- the sets ---------------------------------------------------------------------------------
 
 _PAIRS = 4  # images per row of a gallery, each beside its masks
+_GALLERIES = {
+    "shapes": "The first {pairs} test images with one to five objects, each beside its masks, "
+    "which hold visible pixels only ({name}).",
+    "coco": "The first {pairs} test images of each class, each beside its masks, at {size} as the "
+    "network sees them ({name}).",
+}
 
 
-def gallery(records: Records, family: str, text: str) -> Drawn:
+def gallery(records: Records, family: str) -> Drawn:
     """A row of test images for each number of objects, or for each class, beside their masks."""
     data = records.test_set(family)
     present, objects = data.masks.any(axis=(2, 3)), np.array([len(boxes) for boxes in data.boxes])
@@ -54,7 +59,9 @@ def gallery(records: Records, family: str, text: str) -> Drawn:
         ax.set_title("image | masks")
     nb.legend(figure, data.classes)
     height, width = data.images.shape[2:]
-    return figure, text.format(pairs=_PAIRS, size=f"{height} x {width}", name=data.name)
+    return figure, _GALLERIES[family].format(
+        pairs=_PAIRS, size=f"{height} x {width}", name=data.name
+    )
 
 
 def distributions(records: Records) -> Drawn:
@@ -90,16 +97,13 @@ def _draw_distributions(axes: Sequence[Axes], data: Any) -> None:
     axes[0].set(xticks=range(len(counts)), ylabel="images")
     axes[0].margins(y=0.12)
     axes[0].grid(axis="x", visible=False)
-
     places, shares = range(len(data.classes)), data.masks.mean(axis=(2, 3)).T
     colors = [np.array(spec.color) / 255 for spec in data.classes]
     look = {"whis": (5, 95), "showfliers": False, "patch_artist": True, "widths": 0.6}
     look |= {"medianprops": {"color": "black"}, "orientation": "horizontal"}
-    covered = [of_class[of_class > 0] for of_class in shares]
-    boxes = axes[1].boxplot(covered, positions=places, **look)
+    boxes = axes[1].boxplot([share[share > 0] for share in shares], positions=places, **look)
     for box, color in zip(boxes["boxes"], colors, strict=True):
         box.set_facecolor(color)
-
     present = (shares > 0).mean(axis=1)
     objects = np.bincount([c for boxes in data.boxes for c, *_ in boxes], minlength=len(present))
     axes[2].barh(places, 1.0, color="0.92", height=0.6)
@@ -146,10 +150,9 @@ def dice_floors(records: Records) -> Drawn:
     }
     for (label, floor), style in zip(floors.items(), nb.LINES, strict=False):
         ax.plot(shares, floor, label=label, markevery=25, **style)
-    data = records.test_set("shapes")
-    covered = data.masks.mean(axis=(2, 3))[data.masks.any(axis=(2, 3))]
+    masks = records.test_set("shapes").masks
+    covered = masks.mean(axis=(2, 3))[masks.any(axis=(2, 3))]
     low, middle, high = np.quantile(covered, (0.05, 0.5, 0.95))
-    least = dice_floor(middle, dotted=True)
     ax.axvspan(low, high, color=nb.INK, alpha=0.12, lw=0, label="nine of ten drawn shapes")
     ax.set(xlabel="share of the image that the class covers", ylabel="least Dice loss")
     ax.set(xlim=(0, 1), ylim=(-0.04, 1))
@@ -158,7 +161,7 @@ def dice_floors(records: Records) -> Drawn:
     return figure, (
         "The least value of the report's Dice loss for one class of one image. Without the factor "
         "2 of the Dice coefficient a perfect mask scores one half. A network that predicts every "
-        f"fourth pixel cannot get below {least:.2f} for a shape of the "
+        f"fourth pixel cannot get below {dice_floor(middle, dotted=True):.2f} for a shape of the "
         f"median size ({middle:.0%} of the image). An absent class adds 1 whatever is predicted."
     )
 
@@ -189,13 +192,13 @@ def class_curves(records: Records) -> Drawn:
 def balanced_coefficients(records: Records) -> Drawn:
     """Every seed of every coefficient at its best learning rate, a row a recipe."""
     figure, axes = nb.new_figure(8, 6.2, 2, 2)
-    firsts = []
+    firsts, runs = [], records.runs[(records.runs.part == "") & (records.runs.loss == "mse_dice")]
     for ax, (recipe, family) in zip(axes.flat, product(RECIPES, DRAWN), strict=True):
-        extra = (BALANCED[recipe][family],)
-        runs, dataset = records.runs, records.grid(family, recipe, "mse_dice").dataset.iloc[0]
-        runs = runs[(runs.part == "") & (runs.dataset == dataset) & (runs.recipe == recipe)]
-        chosen = runs.coefficient.isin((*COEFFICIENTS[family], *extra)) & (runs.loss == "mse_dice")
-        firsts.append(f"{recipe}, {dataset}, {_draw_seeds(ax, runs[chosen], extra)}")
+        dataset = records.grid(family, recipe, "mse_dice").dataset.iloc[0]  # or there are no runs
+        extra = BALANCED[recipe][family]
+        chosen = runs.coefficient.isin((*COEFFICIENTS[family], extra)) & (runs.recipe == recipe)
+        chosen = runs[chosen & (runs.dataset == dataset)]
+        firsts.append(f"{recipe}, {dataset}, {_draw_seeds(ax, chosen, extra)}")
         ax.set_title(f"{recipe}, {nb.SET_NAMES[dataset]}")
     # Equally long scales, wherever they begin: spreads over seeds can be compared.
     half = max(np.ptp(ax.get_ylim()) for ax in axes.flat) / 2
@@ -210,7 +213,7 @@ def balanced_coefficients(records: Records) -> Drawn:
     )
 
 
-def _draw_seeds(ax: Axes, runs: pd.DataFrame, bold: Sequence[float]) -> str:
+def _draw_seeds(ax: Axes, runs: pd.DataFrame, bold: float) -> str:
     """A line a seed over the coefficients, and their mean; returns how often each is first."""
     tried = by_coefficient(runs)
     scores = pd.DataFrame({c: same.set_index("seed").score for c, same in tried.items()}).dropna()
@@ -224,7 +227,7 @@ def _draw_seeds(ax: Axes, runs: pd.DataFrame, bold: Sequence[float]) -> str:
     ticks = ax.set_xticks(scores.columns, [f"{c:g}" for c in scores], rotation=90)
     ax.xaxis.set_minor_locator(NullLocator())
     for coefficient, tick in zip(scores, ticks, strict=True):
-        tick.label1.set_fontweight("bold" if coefficient in bold else "normal")
+        tick.label1.set_fontweight("bold" if coefficient == bold else "normal")
     firsts = scores.idxmax(axis=1).value_counts()
     counts = ", ".join(f"{c:g} in {count}" for c, count in firsts.items())
     return f"of {len(scores)} seeds: {counts}"
@@ -232,8 +235,7 @@ def _draw_seeds(ax: Axes, runs: pd.DataFrame, bold: Sequence[float]) -> str:
 
 def full_size(records: Records) -> Drawn:
     """Each loss at each rate on the shapes: these runs' network beside one of the report's size."""
-    figure, axes = nb.new_figure(8, 5.2, 2, 2, sharey=True)
-    best = []
+    (figure, axes), best = nb.new_figure(8, 5.2, 2, 2, sharey=True), []
     for column, profile in zip(axes.T, (records.profile, "full"), strict=True):
         size = PROFILES[profile]
         for ax, label in zip(column, ("learning rate", "epoch, at the best rate"), strict=True):
@@ -258,13 +260,8 @@ def full_size(records: Records) -> Drawn:
 
 
 def _draw_rates(axes: Sequence[Axes], records: Records) -> str:
-    """Scores by rate above and by epoch below, a line a loss; returns each loss's best rate.
-
-    Raises:
-        BadInput: a loss has no runs.
-    """
-    losses = ("mse", "dice", "mse_dice")
-    grid = pd.concat([records.grid("shapes", "report", loss) for loss in losses])
+    """Scores by rate above and by epoch below, a line a loss; returns each loss's best rate."""
+    grid = pd.concat([records.grid("shapes", "report", loss) for loss in REPORT_LOSSES])
     best: dict[float, list[str]] = {}
     settings = grid.groupby(["loss", "coefficient"], sort=False)
     for (_, runs), style in zip(settings, [*nb.LINES[:2], *nb.COEFFICIENT_STYLES], strict=False):
@@ -280,11 +277,7 @@ def _draw_rates(axes: Sequence[Axes], records: Records) -> str:
 
 
 def speed_run(records: Records) -> Drawn:
-    """Time against score of the profile ``live``, as ``make bench`` measured it.
-
-    Raises:
-        BadInput: it was not measured.
-    """
+    """Time against score of the profile ``live``, as ``make bench`` measured it."""
     path = DATA / "bench" / "live.csv"
     if not path.is_file():
         raise BadInput(f"{path} is missing; `python -m tests.bench live` makes it")
@@ -321,11 +314,7 @@ def _marker(verdict: str, color: str) -> dict[str, Any]:
 
 
 def ablation(records: Records) -> Drawn:
-    """What the parts of the network are worth.
-
-    Raises:
-        BadInput: no part was changed in any run.
-    """
+    """What the parts of the network are worth."""
     table, runs = measured.ablations(records), records.runs.set_index("run_id")
     if table.empty:
         raise BadInput("no runs with a part changed; `seghw sweep --ablation` trains them")
@@ -341,19 +330,15 @@ def ablation(records: Records) -> Drawn:
 
 
 def draw_ablation(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Differences with their intervals, one row a change, one panel per recipe.
-
-    Args:
-        table: what ``claims.ablations`` gives.
-        runs: the table of runs, for the single seeds.
-    """
+    """``claims.ablations`` with their intervals and the seeds of the runs, one panel a recipe."""
     figure, [axes] = nb.new_figure(9, 3.6, 1, 2, sharex=True)
     names = {stats.SUPPORTED: "better", stats.NOT_SUPPORTED: "worse"}
-    colors = {stats.SUPPORTED: nb.BLUE, stats.NOT_SUPPORTED: nb.RED}
+    colors = dict.fromkeys(VERDICTS, nb.INK)
+    colors |= {stats.SUPPORTED: nb.BLUE, stats.NOT_SUPPORTED: nb.RED}
     for ax, recipe in zip(axes, RECIPES, strict=True):
         rows = table[table.recipe == recipe]
         for y, row in enumerate(rows.itertuples()):
-            color = colors.get(row.verdict, nb.INK)
+            color = colors[row.verdict]
             of_row = runs[runs.run_id.isin(row.run_ids.split())].set_index("seed")
             base, changed = (of_row[(of_row.part != "") == part].score for part in (False, True))
             seeds = (changed - base).dropna()
@@ -365,9 +350,7 @@ def draw_ablation(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         ax.set_yticks(range(len(rows)), rows.reading)
         ax.set(title=f"recipe {recipe}", xlabel="change of the validation mean IoU")
         ax.set_ylim(max(len(rows), 1) - 0.5, -0.5)
-    handles = [
-        Line2D([], [], label=names.get(v, v), **_marker(v, colors.get(v, nb.INK))) for v in VERDICTS
-    ]
+    handles = [Line2D([], [], label=names.get(v, v), **_marker(v, colors[v])) for v in VERDICTS]
     handles.append(Line2D([], [], ls="", marker=".", color=nb.INK, alpha=0.5, label="a seed"))
     handles.append(Patch(color=nb.INK, alpha=0.1, label="of no matter"))
     figure.legend(handles=handles, loc="outside upper center", ncols=6)
@@ -393,14 +376,9 @@ COLORS = {
 _TRUE = "#DDEEDD"
 
 
-def claims(records: Records, path: Path | None = None) -> Drawn:
-    """Effects with intervals, one panel per unit, and the verdict on each sentence.
-
-    Args:
-        records: what is measured.
-        path: of the table, if it was measured and written already.
-    """
-    table = measured.read_claims(path) if path else measured.measure(records)
+def claims(records: Records) -> Drawn:
+    """Effects with intervals, one panel per unit, and the verdict on each sentence."""
+    table = records.measurements
     open_ones = sorted(set(table.sentence) - set(table.dropna(subset="estimate").sentence))
     missing = f" Not measured: {', '.join(map(str, open_ones))}." if open_ones else ""
     return draw_claims(table), (
@@ -415,28 +393,41 @@ def claims(records: Records, path: Path | None = None) -> Drawn:
 
 
 def draw_claims(table: pd.DataFrame) -> Figure:
-    """The figure of ``claims``, from the table that ``report.claims.measure`` gives."""
     sentences = measured.verdicts(table).set_index("sentence")
     table = table.dropna(subset="estimate")
+    firsts = table.drop_duplicates("sentence").index
     styles = {
         (recipe, dataset): (colors[k], nb.LINES[k]["ls"])
         for recipe, colors in COLORS.items()
         for k, dataset in enumerate(dict.fromkeys(table.dataset))
     }
-    units = [*UNITS, *sorted(set(table.unit) - set(UNITS))]
-    panels = [(unit, table[table.unit == unit]) for unit in units if (table.unit == unit).any()]
-    heights = [len(rows.drop_duplicates(["sentence", "reading"])) + 0.9 for _, rows in panels]
+    panels = [(unit, table[table.unit == unit]) for unit in UNITS if (table.unit == unit).any()]
+    panels = [
+        (unit, list(rows.groupby(["sentence", "reading"], sort=False))) for unit, rows in panels
+    ]
+    heights = [len(lines) + 0.9 for _, lines in panels]
     ratios = {"gridspec_kw": {"height_ratios": heights}}
     figure, axes = nb.new_figure(9, 0.36 * sum(heights) + 0.6, len(panels), 1, **ratios)
-    for ax, (unit, rows) in zip(axes[:, 0], panels, strict=True):
-        left, right = _reach(unit, rows.estimate)
-        ax.set(xlabel=UNITS.get(unit, unit), xlim=(left, right))
-        ax.xaxis.set_major_locator(MaxNLocator(6))
-        if unit == stats.RATIO:
-            nb.log_scale(ax)
-        for y, (_, line) in enumerate(rows.groupby(["sentence", "reading"], sort=False)):
-            _draw_line(ax, y, line, styles)
-        _name_lines(ax, rows.drop_duplicates(["sentence", "reading"]), sentences, table)
+    for ax, (unit, lines) in zip(axes[:, 0], panels, strict=True):
+        _scale(ax, unit, np.concatenate([rows.estimate for _, rows in lines]))
+        labels = []
+        for y, ((number, reading), rows) in enumerate(lines):
+            _draw_line(ax, y, rows, styles)
+            if rows.index[0] in firsts:  # beside a sentence's first line the verdict on it
+                about = sentences.loc[number]
+                verdict = about.verdict
+                # It must not stand above what was measured in its place and decides nothing.
+                if about.row in table.index:
+                    reading = about.text
+                    verdict += f"\n{measured.basis(table.loc[about.row])}"
+                look = {"va": "center", "fontsize": 8, "transform": ax.get_yaxis_transform()}
+                ax.text(1.01, y, verdict, **look)
+            text = textwrap.wrap(f"{number}. {reading}", 46, break_on_hyphens=False)
+            labels.append("\n".join(text))
+        ax.set_yticks(range(len(lines)), labels, fontsize=8)
+        ax.set_ylim(len(lines) - 0.5, -0.5)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(False, axis="y")
     handles = [
         Line2D([], [], ls=ls, color=color, lw=2, label=f"{dataset}, recipe {recipe}")
         for (recipe, dataset), (color, ls) in styles.items()
@@ -447,13 +438,18 @@ def draw_claims(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _reach(unit: str, values: pd.Series) -> tuple[float, float]:
+def _scale(ax: Axes, unit: str, values: np.ndarray) -> None:
     """Room for every effect; an interval may run out of it."""
     if unit == stats.RATIO:
-        reach = 2.5 * float(np.exp(np.abs(np.log(values)).max()))
-        return 1 / reach, reach
-    reach = 1.25 * float(np.abs(values).max()) or 1.0
-    return (0.0 if unit == "loss" else -reach), reach
+        right = 2.5 * float(np.exp(np.abs(np.log(values)).max()))
+        left = 1 / right
+    else:
+        right = 1.25 * float(np.abs(values).max()) or 1.0
+        left = 0.0 if unit == "loss" else -right
+    ax.set(xlabel=UNITS[unit], xlim=(left, right))
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    if unit == stats.RATIO:
+        nb.log_scale(ax)
 
 
 def _draw_line(ax: Axes, y: float, rows: pd.DataFrame, styles: dict) -> None:
@@ -465,55 +461,17 @@ def _draw_line(ax: Axes, y: float, rows: pd.DataFrame, styles: dict) -> None:
     ax.vlines(dividing, y - 0.45, y + 0.45, color=nb.INK, lw=1, zorder=1)
     places = dict(zip(styles, y + np.linspace(-0.3, 0.3, len(styles)), strict=True))
     for row in rows.itertuples():
-        slot = (row.recipe, row.dataset)
-        color, ls = styles[slot]
-        ax.hlines(places[slot], row.low, row.high, color=color, ls=ls, lw=1.4, zorder=2)
-        ax.plot(row.estimate, places[slot], zorder=3, **_marker(row.verdict, color))
+        color, ls = styles[row.recipe, row.dataset]
+        place = places[row.recipe, row.dataset]
+        ax.hlines(place, row.low, row.high, color=color, ls=ls, lw=1.4, zorder=2)
+        ax.plot(row.estimate, place, zorder=3, **_marker(row.verdict, color))
 
 
-def _name_lines(
-    ax: Axes, lines: pd.DataFrame, sentences: pd.DataFrame, table: pd.DataFrame
-) -> None:
-    """What was measured on the left; beside a sentence's first line the verdict on it."""
-    labels, firsts = [], table.drop_duplicates("sentence").index
-    for y, line in enumerate(lines.itertuples()):
-        about, text = sentences.loc[line.sentence], line.reading
-        if line.Index in firsts:
-            verdict = about.verdict
-            # The sentence must not stand above what was measured in its place and decides nothing.
-            if about.row in table.index:
-                text, verdict = about.text, f"{verdict}\n{measured.basis(table.loc[about.row])}"
-            look = {"va": "center", "fontsize": 8, "transform": ax.get_yaxis_transform()}
-            ax.text(1.01, y, verdict, **look)
-        text = textwrap.wrap(f"{line.sentence}. {text}", 46, break_on_hyphens=False)
-        labels.append("\n".join(text))
-    ax.set_yticks(range(len(lines)), labels, fontsize=8)
-    ax.set_ylim(len(lines) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(False, axis="y")
-
-
+_OF_RUNS = (dotted_beside_dense, dice_floors, class_curves, balanced_coefficients, full_size)
 #: What goes to ``beyond/``, by file name.
-BEYOND: dict[str, Callable[..., Drawn]] = {
-    "dotted_beside_dense": dotted_beside_dense,
-    "dice_floors": dice_floors,
-    "class_curves": class_curves,
-    "balanced_coefficients": balanced_coefficients,
-    "full_size": full_size,
-    "speed_run": speed_run,
-    "gallery_shapes": partial(
-        gallery,
-        family="shapes",
-        text="The first {pairs} test images with one to five objects, each beside its masks, which "
-        "hold visible pixels only ({name}).",
-    ),
-    "gallery_scenes": partial(
-        gallery,
-        family="coco",
-        text="The first {pairs} test images of each class, each beside its masks, at {size} as the "
-        "network sees them ({name}).",
-    ),
-    "distributions": distributions,
-    "ablation": ablation,
-    "claims": claims,
+BEYOND: dict[str, Callable[[Records], Drawn]] = {
+    **{draw.__name__: draw for draw in (*_OF_RUNS, speed_run)},
+    "gallery_shapes": partial(gallery, family="shapes"),
+    "gallery_scenes": partial(gallery, family="coco"),
+    **{draw.__name__: draw for draw in (distributions, ablation, claims)},
 }

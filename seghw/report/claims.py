@@ -1,57 +1,37 @@
-"""Every sentence that the report asserts, measured on runs; the table of all, and the verdicts.
+"""Every sentence that the report asserts, measured on runs: the table of all, and the verdicts.
 
-Here stand the sentences that the records of training decide; those that test images decide are in
-``image_claims``. The table is ``figures/claims.csv``, which ``make figures`` writes and everything
-else reads: chapters, page, figures and command line.
+The table is ``figures/claims.csv``, which ``make figures`` writes and everything else reads:
+chapters, page, figures and command line.
 """
 
 import math
 import textwrap
-from collections.abc import Collection, Iterator
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Collection
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from seghw.config import COEFFICIENTS, DRAWN, FIGURES, RECIPES, REPORT_LOSSES, SEEDS, TrainConfig
+from seghw.config import COEFFICIENTS, DRAWN, FIGURES, RECIPES, SEEDS, TrainConfig
 from seghw.errors import BadInput
-from seghw.io import atomic_write
 from seghw.report import image_claims, stats  # noqa: F401  the former registers its claims
-from seghw.report.run_claims import (
-    ABLATED,
-    ABOVE_0,
-    PARTS,
-    Group,
-    ablated,
-    choose,
-    of_validation,
-)
-from seghw.report.stats import (
-    CLAIMS,
-    MARGINS,
-    NOT_SUPPORTED,
-    RATIO,
-    ROW_RULE,
-    SEEDS_NEEDED,
-    SENTENCE_RULE,
-    SUPPORTED,
-    UNDECIDED,
-    Claim,
-    Effect,
-    scaled,
-)
+from seghw.report.run_claims import ABLATED, ABOVE_0, CLAIMS, PARTS, Group, effect, of_validation
+from seghw.report.stats import NOT_SUPPORTED, RATIO, SUPPORTED, UNDECIDED
 
-#: What ``make figures`` writes and everything else reads.
 CSV = FIGURES / "claims.csv"
+COLUMNS = [
+    *("sentence", "claim", "reading", "detail", "unit", "dataset", "recipe", "seeds"),
+    *("judged_on", "chosen_on_same", "images", "estimate", "low", "high", "error", "freedom"),
+    *("image_error", "margin", "seeds_needed", "verdict", "deciding", "exact", "note", "run_ids"),
+]
 RULE = (
     f"Rule: seeds {SEEDS[0]} to {SEEDS[-1]} choose, the further ones judge; where there are too "
-    f"few, the row says so. {ROW_RULE} Of validation images no counts are kept: their part is that "
-    f"of the same runs' test images, for so many fewer images; ~ where that is not known. "
-    f"{SENTENCE_RULE}"
+    f"few, the row says so. {stats.ROW_RULE} Of validation images no counts are kept: their part "
+    "is that of the same runs' test images, for so many fewer images; ~ where that is not known. "
+    f"{stats.SENTENCE_RULE}"
 )
 #: Factors of the margins under which verdicts are compared: 0.005, 0.01 and 0.02 of IoU.
 FACTORS = {"margin_0.005": 0.5, "margin_0.01": 1.0, "margin_0.02": 2.0}
@@ -83,117 +63,56 @@ def measure(records: Any, keys: Collection[str] | None = None) -> pd.DataFrame:
     groups = [Group(records, *names) for names in product(DRAWN, RECIPES)]
     full = Group(type(records)(records.folder, "full"), "shapes", "report")
     rows = []
-    for claim in (c for c in CLAIMS.values() if keys is None or c.key in keys):
-        measured = [_row(claim, g, e) for g in groups for e in _effects(claim, g)]
+    for key in CLAIMS if keys is None else [key for key in CLAIMS if key in keys]:
+        measured = [row for group in groups for row in _rows(key, group)]
         if records.profile != "full" and not measured[0]["note"]:
-            measured[0]["note"] = _remark(claim, full)
+            measured[0]["note"] = _remark(key, full)
         rows += measured
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rows(key: str, group: Group) -> list[dict[str, Any]]:
+    """What a claim yields, until it meets what is missing; the verdict on each row."""
+    claim, rows = CLAIMS[key], []
+    try:
+        for row in claim.measure(group):
+            rows.append(row)
+    except BadInput as error:
+        rows = rows or [effect("not measured", "", [], note=str(error))]
+    more = {"claim": key, "sentence": claim.number}
+    return [_judged(row, group, claim.true_range) | more for row in rows]
+
+
+def _judged(row: dict[str, Any], group: Group, true_range: tuple[float, float]) -> dict[str, Any]:
+    row |= {"dataset": group.dataset, "recipe": group.recipe}
+    row["deciding"] = row["deciding"] and group.recipe == "report"
+    return row | {"verdict": stats.verdict(SimpleNamespace(**row), true_range)[0]}
+
+
+def _remark(key: str, full: Group) -> str:
+    """The same, measured on runs of the report's own size; "" without such runs."""
+    row = SimpleNamespace(**_rows(key, full)[0])
+    if not row.seeds or row.exact:
+        return ""
+    reading = f"{row.reading} ({row.detail})" if row.detail else row.reading
+    size = f"at the report's own size (shapes, report, seeds {row.judged_on})"
+    return f"{size}: {reading}, {effect_text(row)}"
 
 
 def ablations(records: Any) -> pd.DataFrame:
     """What each change of the network does on the shapes: rows as in ``measure``, for a figure.
 
     The effect is the validation IoU with the change minus that without; it is true that the change
-    helps if it is above 0. ``claim`` is empty, ``reading`` the name of the change.
+    helps if it is above 0. ``reading`` is the name of the change.
     """
-    change = Claim(0, "", "the change helps", "", "", ABOVE_0, ablated)
-    groups = [Group(records, "shapes", recipe) for recipe in RECIPES]
-    return pd.DataFrame(
-        _row(change, group, of_validation(name, lambda a, b: b - a, *group.pair(part), **ABLATED))
+    groups, helps = [Group(records, "shapes", recipe) for recipe in RECIPES], lambda a, b: b - a
+    rows = [
+        _judged(of_validation(name, helps, *group.pair(part), **ABLATED), group, ABOVE_0)
         for group in groups
         for name, part in PARTS.items()
         if (group.all.part == part).any()
-    )
-
-
-def _effects(claim: Claim, group: Group) -> Iterator[Effect]:
-    """What a claim yields, until it meets what is missing."""
-    measured = False
-    try:
-        for effect in claim.measure(group):
-            yield effect
-            measured = True
-    except BadInput as error:
-        if not measured:
-            yield Effect("not measured", "", np.empty(0), note=str(error))
-
-
-def _remark(claim: Claim, full: Group) -> str:
-    """The same, measured on runs of the report's own size; "" without such runs."""
-    for effect in _effects(claim, full):
-        row = pd.Series(_row(claim, full, effect))
-        if row.seeds and not row.exact:
-            text = (
-                f"at the report's own size (shapes, report, seeds {row.judged_on}): {row.reading}"
-            )
-            return f"{text}{row.detail and f' ({row.detail})'}, {effect_text(row)}"
-        break
-    return ""
-
-
-def _row(claim: Claim, group: Group, effect: Effect) -> dict[str, Any]:
-    values = scaled(effect.unit, effect.values)
-    values = values[np.isfinite(values)]  # a seed to which the score does not apply says nothing
-    if effect.exact:
-        between = stats.Interval(values[-1], values.min(), values.max(), 0.0, math.inf)
-    else:
-        between = stats.interval(values, effect.image_error)
-    margin = MARGINS.get(effect.unit, math.nan)
-    needed = math.nan
-    if len(values) > 1 and not effect.exact:
-        needed = stats.seeds_needed(values.std(ddof=1), effect.image_error, margin)
-    back = np.exp if effect.unit == RATIO else np.asarray
-    estimate, low, high = (float(back(value)) for value in between[:3])
-    same = not effect.exact and not set(effect.seeds).isdisjoint(effect.chosen_on)
-    row = {
-        "sentence": claim.number,
-        "claim": claim.key,
-        "reading": effect.reading,
-        "detail": effect.detail,
-        "unit": effect.unit,
-        "dataset": group.dataset,
-        "recipe": group.recipe,
-        "seeds": len(effect.seeds) if effect.exact else len(values),
-        "judged_on": _ranges(effect.seeds),
-        "chosen_on_same": same,
-        "images": effect.images,
-        "estimate": estimate,
-        "low": low,
-        "high": high,
-        "error": between.error,
-        "freedom": between.freedom,
-        "image_error": effect.image_error,
-        "margin": float(back(margin)),
-        "seeds_needed": needed,
-        "verdict": "",
-        "deciding": effect.deciding and group.recipe == "report",
-        "exact": effect.exact,
-        "note": effect.note,
-        "run_ids": " ".join(effect.runs),
-    }
-    return row | {"verdict": judge(pd.Series(row), claim.true_range)[0]}
-
-
-def _ranges(seeds: tuple[int, ...]) -> str:
-    """``3-7`` for five seeds in a row."""
-    in_a_row = seeds and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
-    return f"{seeds[0]}-{seeds[-1]}" if in_a_row and len(seeds) > 1 else " ".join(map(str, seeds))
-
-
-def judge(row: Any, ends: tuple[float, float], factor: float = 1.0) -> tuple[str, float]:
-    """What ``stats.verdict`` says of a row of the table, with the margin times a factor.
-
-    Exact rows have no margin: they lie between the ends, or they do not.
-    """
-    low, high = ends
-    if row.exact:
-        return (SUPPORTED if low <= row.low and row.high <= high else NOT_SUPPORTED), 0.0
-    if row.seeds < SEEDS_NEEDED or math.isnan(row.error):
-        return UNDECIDED, 1.0
-    margin = MARGINS.get(row.unit, 0.0) * factor
-    mean, ends = float(scaled(row.unit, row.estimate)), scaled(row.unit, ends)
-    return stats.verdict(mean, row.error, row.freedom, ends, margin)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -210,15 +129,18 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     out = []
     for key, rows in table.groupby("claim", sort=False):
         claim, rows = CLAIMS[key], rows[rows.deciding]
-        judged = [judge(row, claim.true_range) for row in rows.itertuples()]
+        under = {
+            name: [stats.verdict(row, claim.true_range, factor) for row in rows.itertuples()]
+            for name, factor in FACTORS.items()
+        }
+        judged = under["margin_0.01"]
         verdict, p = stats.sentence(judged)
-        shown = {"sentence": claim.number, "claim": key, "text": claim.text}
-        shown |= {"section": claim.section, "figures": claim.figures, "question": claim.question}
-        shown |= {"verdict": verdict, "p": p, "exact": bool(len(rows) and rows.exact.all())}
-        for name, factor in FACTORS.items():
-            under = [judge(row, claim.true_range, factor) for row in rows.itertuples()]
-            shown[name] = stats.sentence(under)[0]
-        out.append(shown | {"row": _turning(rows.index, judged, verdict)})
+        question = " ".join(claim.measure.__doc__.split())
+        about = {"sentence": claim.number, "claim": key, "question": question}
+        about |= {name: getattr(claim, name) for name in ("text", "section", "figures")}
+        about |= {"verdict": verdict, "p": p, "exact": bool(len(rows) and rows.exact.all())}
+        about |= {name: stats.sentence(answers)[0] for name, answers in under.items()}
+        out.append(about | {"row": _turning(rows.index, judged, verdict)})
     sentences = pd.DataFrame(out)
     estimated = ~sentences.exact & sentences.row.notna()
     sentences["holm"] = np.where(sentences.exact, 0.0, 1.0)
@@ -230,85 +152,45 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 def _turning(labels: pd.Index, judged: list[tuple[str, float]], verdict: str) -> float:
     """Of the rows the weakest that is for it, the strongest that is against it, or an open one."""
+    levels = pd.Series([p for _, p in judged], labels, dtype=float)
     if verdict.startswith(NOT_SUPPORTED):
-        choices = [
-            (p, label) for (v, p), label in zip(judged, labels, strict=True) if v != SUPPORTED
+        return levels[[answer != SUPPORTED for answer, _ in judged]].idxmin()
+    return levels.idxmax() if len(levels) else math.nan
+
+
+#: Learning rates that each loss gets under ``corrected``, as many as under ``report``.
+RATES = (1e-3, 4e-3, 1.6e-2)
+
+
+def planned_runs(records: Any, table: pd.DataFrame) -> list[TrainConfig]:
+    """What to train next: equal tuning under ``corrected``, of the report's losses and of what is
+    usual beside them, on seeds 0 to 2; then the deciding rows' runs without counts."""
+    planned = []
+    for family, tried in COEFFICIENTS.items():
+        settings = [("mse", None), ("dice", None), ("bce", None), ("bce_dice", 1.0)]
+        settings += [("mse_dice", float(c)) for c in tried]
+        settings = [(*setting, "munet") for setting in settings] + [(*settings[4], "unet")]
+        planned += [
+            TrainConfig(records.dataset(family), "corrected", loss, rate, c, seed, network=network)
+            for seed, rate, (loss, c, network) in product(SEEDS, RATES, settings)
         ]
-        return min(choices)[1]
-    pairs = [(p, -label) for (_, p), label in zip(judged, labels, strict=True)]
-    return -max(pairs)[1] if pairs else math.nan
-
-
-#: Learning rates that each loss gets, and how many seeds its best setting gets; 8 where not named.
-#: The numbers of seeds follow from the spread over the first three: under ``report`` the
-#: coefficients differ by less than their seeds do.
-RATES = {"report": (1e-3, 1e-4, 1e-5), "corrected": (1e-3, 4e-3, 1.6e-2)}
-SEEDS_PLANNED = {("shapes", "report"): 16, ("coco", "report"): 13}
-
-
-def planned_runs(records: Any) -> list[TrainConfig]:
-    """The runs that the sentences still need, fixed before any of them was looked at.
-
-    1. Every loss and coefficient at three learning rates, seeds 0 to 2 (equal tuning). Under
-       ``corrected`` also what is usual beside the report's: cross-entropy per class, alone and with
-       Dice (coefficient 1), and a plain U-Net with the loss of the ablation.
-    2. The best setting of each, by the validation IoU of these seeds, with counts of its test
-       images: all of its seeds where test images are scored, else the first three, for the part of
-       the error that is due to the images. The further seeds judge it, by ``RULE``; what is usual
-       stands beside sentences 7 and 12, on test images, and has no vote.
-    """
-    first, best = [], []
-    for family, recipe in product(DRAWN, RECIPES):
-        group, coefficients = Group(records, family, recipe), map(float, COEFFICIENTS[family])
-        settings = [("mse", None), ("dice", None), *(("mse_dice", c) for c in coefficients)]
-        settings = [(*setting, "munet") for setting in settings]
-        if recipe == "corrected":
-            settings += [("bce", None, "munet"), ("bce_dice", 1.0, "munet")]
-            settings += [("mse_dice", float(COEFFICIENTS[family][0]), "unet")]
-        first += [
-            TrainConfig(
-                group.dataset, recipe, loss, rate, c, seed, records.profile, network=network
-            )
-            for seed, rate, (loss, c, network) in product(SEEDS, RATES[recipe], settings)
-        ]
-        scored = []
-        with suppress(BadInput):  # what has no runs yet has no best setting either
-            scored += map(group.best, REPORT_LOSSES)
-            scored.append(group.coefficients()[COEFFICIENTS[family][-1]])
-            scored += group.pair(PARTS["no ASPP"])
-        scored = {replace(runs.config.iloc[0], seed=0) for runs in scored}
-        for (loss, _, part), runs in group.all.groupby(["loss", "coefficient", "part"]):
-            setting = replace(choose(runs).config.iloc[0], seed=0)
-            usual = loss not in REPORT_LOSSES or setting.network == "unet"
-            seeds = 8 if part or usual else SEEDS_PLANNED.get((family, recipe), 8)
-            seeds = seeds if usual or setting in scored else len(SEEDS)
-            best += [replace(setting, seed=seed) for seed in range(seeds)]
-    folder = Path(records.folder, records.profile)
-    planned = [c for c in first if not (folder / c.run_id / "run.json").is_file()]
-    planned += [c for c in best if not (folder / c.run_id / "counts.npz").is_file()]
-    return list(dict.fromkeys(planned))
-
-
-def write_claims(records: Any, path: str | Path = CSV) -> pd.DataFrame:
-    """Measure every sentence and write the table, whole."""
-    table = measure(records)
-    with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-    return table
+    runs = records.runs.set_index("run_id")
+    deciding = runs.loc[list(dict.fromkeys(" ".join(table.run_ids[table.deciding]).split()))]
+    counted = [(folder / "counts.npz").is_file() for folder in deciding.folder]
+    uncounted = deciding.config[np.invert(counted)]
+    return [config for config in planned if config.run_id not in runs.index] + list(uncounted)
 
 
 def read_claims(path: str | Path = CSV) -> pd.DataFrame:
-    """The table that ``write_claims`` wrote.
+    """The table that ``make figures`` wrote.
 
     Raises:
         BadInput: it is missing or damaged.
     """
     texts = ("reading", "detail", "unit", "dataset", "judged_on", "note", "run_ids")
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
-        table[list(texts)] = table[list(texts)].fillna("")
-        table[["claim", "deciding", "exact", "estimate", "low", "high", "error"]]
-        return table
+        table = pd.read_csv(path, dtype=dict.fromkeys(texts, str))[COLUMNS]
+        return table.fillna(dict.fromkeys(texts, ""))
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{path} is missing or damaged; `make figures` writes it") from error
 

@@ -7,7 +7,7 @@ records and a recipe, and returns the figure and its caption.
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -28,7 +28,7 @@ from seghw.config import FIGURES as FIGURES_FOLDER
 from seghw.errors import BadInput
 from seghw.io import atomic_write
 from seghw.notebook import CEILING, Drawn, describe_run, set_name
-from seghw.report.results import Records
+from seghw.report.results import Records, write_table
 from seghw.runs import SETTING, by_coefficient, history
 
 #: Of the per-image IoU of the reference run: for the panels of a loss, and beside the segmenter.
@@ -47,23 +47,27 @@ RANKS = {"best": "highest", "worst": "lowest"}
 def training(records: Records, recipe: str, which: str, family: str, loss: str) -> Drawn:
     """The best or the worst run of a loss, its seeds and terms, on the scales of both."""
     ranked = records.ranked(family, recipe, loss)
-    best, worst = (_with_siblings(ranked, ranked.iloc[k]) for k in (-1, 0))
-    run, *siblings = best if which == "best" else worst
+    pair = [_with_siblings(ranked, ranked.iloc[k]) for k in (-1, 0)]
+    [run, *siblings], [other_run, *_] = pair if which == "best" else pair[::-1]
+    bold = {"lw": 1.8, "label": f"seed {run.seed}, this run", **nb.LOSS_STYLES[loss]}
     lines = [
         (other, {"color": nb.INK, "ls": ls, "lw": 0.8, "label": f"seed {other.seed}"})
         for other, ls in zip(siblings, ("--", ":", "-.") * len(siblings), strict=False)
     ]
-    bold = {"lw": 1.8, "label": f"seed {run.seed}, this run", **nb.LOSS_STYLES[loss]}
-    panels = ("loss", *["terms"] * (loss == "mse_dice"), "score")
-    figure, axes = curves(panels, [*lines, (run, bold)])
+    two_terms = loss == "mse_dice"
+    figure, axes = curves(("loss", *["terms"] * two_terms, "score"), [*lines, (run, bold)])
     nb.plot_history(axes[0], run, "loss", color=bold["color"], lw=0.5, alpha=0.4)
-    for other in (*best, *worst):
+    for other in (*pair[0], *pair[1]):
         nb.plot_history(axes[0], other, "loss", visible=False)  # for the scale
     axes[0].set_title(nb.loss_name(run))
     axes[0].ticklabel_format(axis="y", useOffset=False)  # "+1.199e1" over the axis is not readable
-    if loss == "mse_dice":
-        _draw_terms(axes[1], run)
-        _draw_terms(axes[1], worst[0] if which == "best" else best[0], visible=False)
+    for shown in (run, other_run) if two_terms else ():
+        for term, times in (("mse", 1), ("dice", shown.coefficient)):
+            label = f"{times:g} x Dice" if term == "dice" else "MSE"
+            look = {"visible": shown is run, "label": label * (shown is run), "rows": SMOOTH}
+            nb.plot_history(axes[1], shown, term, times=times, **look, **nb.LOSS_STYLES[term])
+    if two_terms:
+        axes[1].set(title="terms of the loss", ylabel="value")
         nb.log_scale(axes[1], "y")
     score = "it diverged" if run.status == "diverged" else f"{run.score:.3f}"
     nb.legend(figure, loc="outside right center", ncols=1)
@@ -121,28 +125,17 @@ def curves(panels: Sequence[str], lines: Sequence[tuple[Any, dict]]) -> tuple[Fi
                 nb.plot_score(ax, run, **style)
             elif panel in titles:
                 nb.plot_history(ax, run, panel, rows=SMOOTH, **style)
-        ax.set_title(titles.get(panel, "validation"))
         if panel in titles:
-            ax.set_ylabel("value")
+            ax.set(title=titles[panel], ylabel="value")
         elif panel == "score":
-            _finish_score(ax, run.recipe)
+            ax.set_title("validation")
+            highest = max(np.nanmax(line.get_ydata(), initial=0) for line in ax.get_lines())
+            top = IOU_TOP[run.recipe]
+            ax.set_ylim(-0.02 * top, max(top, highest))
+            if run.recipe == "report":
+                look = {"ls": (0, (1, 3)), "label": f"{CEILING:g}: every fourth pixel right"}
+                ax.axhline(CEILING, color=nb.INK, lw=1, **look)
     return figure, axes
-
-
-def _draw_terms(ax: Axes, run: Any, *, visible: bool = True) -> None:
-    for term, times in (("mse", 1), ("dice", run.coefficient)):
-        label = f"{times:g} x Dice" if term == "dice" else "MSE"
-        look = {"times": times, "label": label * visible, "visible": visible}
-        nb.plot_history(ax, run, term, rows=SMOOTH, **look, **nb.LOSS_STYLES[term])
-    ax.set(title="terms of the loss", ylabel="value")
-
-
-def _finish_score(ax: Axes, recipe: str) -> None:
-    highest = max(np.nanmax(line.get_ydata(), initial=0) for line in ax.get_lines())
-    ax.set(ylim=(-0.02 * IOU_TOP[recipe], max(IOU_TOP[recipe], highest)))
-    if recipe == "report":
-        label = f"{CEILING:g}: every fourth pixel right"
-        ax.axhline(CEILING, color=nb.INK, ls=(0, (1, 3)), lw=1, label=label)
 
 
 def _with_siblings(runs: pd.DataFrame, run: pd.Series) -> list[pd.Series]:
@@ -173,6 +166,10 @@ def result(records: Records, recipe: str, family: str, loss: str, k: int) -> Dra
     )
 
 
+def _number(value: float) -> str:
+    return "not applicable" if np.isnan(value) else f"{value:.3f}"
+
+
 # -- objects: figures 35 to 45 ----------------------------------------------------------------
 
 OF_NO_OBJECT = (255, 255, 255)
@@ -180,31 +177,16 @@ _COLORING = (
     "One color per object, the same for both; white is what our network predicted outside of the "
     "boxes of that class, a wrong class included. {run}"
 )
-_COMPARISON = (
-    "Comparison {n} on {set}, test image {i}: (a) the segmenter ({records.segmenter.name}), "
-    "prompted with the true box; (b) our network, which sees the image alone. " + _COLORING
-)
-_SAM_ON_SHAPES = (
-    "The segmenter's ({records.segmenter.name}) output {n} on {data.name}, test image {i}, "
-    "prompted with the true boxes. One color per object. The same under both recipes: our network "
-    "has no part in it."
-)
-_OURS_ON_SHAPES = (
-    "Our network's output for images 1 to 4 on {set}, in the colors of figures 40 to 43. "
-    + _COLORING
-)
-_OURS_BESIDE_SAM = (
-    "Our network's output for image {n} on {set}. " + _COLORING + " The segmenter's output "
-    "({records.segmenter.name}), which the report leaves out, stands beside it."
-)
-
-
 #: What is said of a picture by what stands beside the image.
 TEXTS = {
-    ("sam", "ours"): _COMPARISON,
-    ("sam",): _SAM_ON_SHAPES,
-    ("ours",): _OURS_ON_SHAPES,
-    ("ours", "sam"): _OURS_BESIDE_SAM,
+    ("sam", "ours"): "Comparison {n} on {set}, test image {i}: (a) the segmenter ({sam}), "
+    f"prompted with the true box; (b) our network, which sees the image alone. {_COLORING}",
+    ("sam",): "The segmenter's ({sam}) output {n} on {data}, test image {i}, prompted with the "
+    "true boxes. One color per object. The same under both recipes: our network has no part in it.",
+    ("ours",): "Our network's output for images 1 to 4 on {set}, in the colors of figures 40 to "
+    f"43. {_COLORING}",
+    ("ours", "sam"): f"Our network's output for image {{n}} on {{set}}. {_COLORING} The "
+    "segmenter's output ({sam}), which the report leaves out, stands beside it.",
 }
 
 
@@ -215,6 +197,8 @@ def objects(
 
     One image stands left of its sides, several above theirs.
     """
+    from seghw.sam import segment_boxes
+
     evaluation = records.evaluation(family, recipe, "mse_dice")
     data, run = evaluation.data, evaluation.run
     images = [records.image(family, OBJECT_PERCENTILES[k]) for k in ks]
@@ -225,7 +209,11 @@ def objects(
         nb.show(row[0], data.images[i], f"image {k + 1} with the true boxes")
         _draw_boxes(row[0], data.boxes[i], colors)
         for ax, letter, side in zip(row[1:], "ab", sides, strict=False):
-            masks = of_sam(records, data, i) if side == "sam" else of_ours(evaluation, i)
+            if side == "sam":
+                corners = [box[1:] for box in data.boxes[i]]
+                masks = segment_boxes(records.segmenter, data.images[i], corners).masks
+            else:
+                masks = of_ours(evaluation, i)
             name = records.segmenter.name if side == "sam" else "our network"
             name = f"({letter}) {name}" if len(sides) > 1 else name
             picture = nb.overlay(data.images[i], masks, colors[: len(masks)])
@@ -235,7 +223,8 @@ def objects(
     entries = zip(names, [*nb.object_colors(most), OF_NO_OBJECT], strict=False)
     nb.legend(figure, [SimpleNamespace(name=name, color=color) for name, color in entries])
     words = {"n": ks[0] + 1, "i": images[0], "set": set_name(run), "run": describe_run(run)}
-    return figure, TEXTS[tuple(sides)].format(records=records, data=data, **words)
+    words |= {"sam": records.segmenter.name if "sam" in sides else "", "data": data.name}
+    return figure, TEXTS[tuple(sides)].format(**words)
 
 
 def _draw_boxes(ax: Axes, boxes: Sequence[Sequence[int]], colors: Sequence[nb.Color]) -> None:
@@ -244,14 +233,6 @@ def _draw_boxes(ax: Axes, boxes: Sequence[Sequence[int]], colors: Sequence[nb.Co
         corner, size = (x0 - 0.5, y0 - 0.5), (x1 - x0 + 1, y1 - y0 + 1)
         ax.add_patch(Rectangle(corner, *size, fill=False, ec=color, lw=0.9))
         ax.text(x0, y0, number, fontsize=7, va="top", bbox={"fc": color, "lw": 0, "pad": 0.8})
-
-
-def of_sam(records: Records, data: Any, i: int) -> np.ndarray:
-    """The segmenter's mask for each true box of image i: bool (K, H, W)."""
-    from seghw.sam import segment_boxes
-
-    corners = np.array([box[1:] for box in data.boxes[i]]).reshape(-1, 4)
-    return segment_boxes(records.segmenter, data.images[i], corners).masks
 
 
 def of_ours(evaluation: Any, i: int) -> np.ndarray:
@@ -274,36 +255,22 @@ def of_ours(evaluation: Any, i: int) -> np.ndarray:
 # -- numbers and files ------------------------------------------------------------------------
 
 
-def _registry() -> dict[int, Callable[..., Drawn]]:
-    figures: dict[int, Callable[..., Drawn]] = {}
-    pairs = list(product(REPORT_LOSSES, DRAWN))
-    for first, which in ((1, "best"), (7, "worst")):
-        for n, (loss, family) in enumerate(pairs, first):
-            figures[n] = partial(training, which=which, family=family, loss=loss)
-    for n, (which, family) in enumerate(product(("best", "worst"), DRAWN), 13):
-        figures[n] = partial(coefficients, which=which, family=family)
-    for n, ((loss, family), k) in enumerate(product(pairs, range(3)), 17):
-        figures[n] = partial(result, family=family, loss=loss, k=k)
-    pair, shapes = ("sam", "ours"), partial(objects, family="shapes")
-    for k in range(5):
-        figures[35 + k] = partial(objects, family="coco", ks=(k,), sides=pair)
-    for k in range(4):
-        figures[40 + k] = partial(shapes, ks=(k,), sides=("sam",))
-    figures[44] = partial(shapes, ks=range(4), sides=("ours",))
-    figures[45] = partial(shapes, ks=(4,), sides=pair[::-1])
-    return figures
-
-
+_CASES, _RANKS = list(product(REPORT_LOSSES, DRAWN)), ("best", "worst")
+_DRAWINGS = (
+    *(partial(training, which=w, family=f, loss=s) for w in _RANKS for s, f in _CASES),
+    *(partial(coefficients, which=w, family=f) for w in _RANKS for f in DRAWN),
+    *(partial(result, family=f, loss=s, k=k) for s, f in _CASES for k in range(3)),
+    *(partial(objects, family="coco", ks=(k,), sides=("sam", "ours")) for k in range(5)),
+    *(partial(objects, family="shapes", ks=(k,), sides=("sam",)) for k in range(4)),
+    partial(objects, family="shapes", ks=range(4), sides=("ours",)),
+    partial(objects, family="shapes", ks=(4,), sides=("ours", "sam")),
+)
 #: Figure number, as the report has it, to the function that draws it for a recipe.
-FIGURES = _registry()
+FIGURES = dict(enumerate(_DRAWINGS, start=1))
 
 
 def make_figures(
-    only: str | None = None,
-    *,
-    out: str | Path = FIGURES_FOLDER,
-    records: Records | None = None,
-    recipes: Sequence[str] = tuple(RECIPES),
+    only: str | None = None, *, out: str | Path = FIGURES_FOLDER, records: Records | None = None
 ) -> list[Path]:
     """Draw figures to ``out/report/figNN.png`` and ``out/corrected/figNN.png``.
 
@@ -313,7 +280,6 @@ def make_figures(
             chapters and claims rest on to ``out/*.csv``.
         out: folder, made if missing.
         records: what to draw them from; default, the committed ones.
-        recipes: which of the two folders to draw.
 
     Returns:
         The files written. The same records give the same bytes.
@@ -323,35 +289,49 @@ def make_figures(
     """
     numbers = parse_numbers(only) if only else sorted(FIGURES)
     out, records = Path(out), records or Records()
-    tables = {} if only else _tables(records, out, recipes)
     pictures = {
         out / recipe / f"fig{number:02d}.png": partial(FIGURES[number], records, recipe)
-        for recipe, number in product(recipes, numbers)
+        for recipe, number in product(RECIPES, numbers)
     }
+    tables = {} if only else _tables(records)
     if not only:
         from seghw.report.beyond import BEYOND
 
-        pictures |= {
-            out / "beyond" / f"{name}.png": partial(draw, records) for name, draw in BEYOND.items()
-        }
-        measured = partial(BEYOND["claims"], records, path=out / "claims.csv")
-        pictures[out / "beyond/claims.png"] = measured
+        of_name = BEYOND.items()
+        pictures |= {out / f"beyond/{name}.png": partial(draw, records) for name, draw in of_name}
     captions = defaultdict(dict)
     with mpl.rc_context(), tqdm(total=len(tables) + len(pictures), unit="file", delay=1) as bar:
         nb.use_style()
-        for path, make in (tables | pictures).items():
+        for name, make in tables.items():
+            bar.set_description(name, refresh=False)
+            write_table(make(), out / name)
+            bar.update()
+        for path, draw in pictures.items():
             bar.set_description(path.name, refresh=False)
-            if path in tables:
-                make(path)
-            else:
-                figure, caption = make()
-                number = f"Figure {int(path.stem[3:])}. " if path.stem.startswith("fig") else ""
-                captions[path.parent][path.name] = number + caption
-                save(figure, number + caption, path)
+            figure, caption = draw()
+            number = f"Figure {int(path.stem[3:])}. " if path.stem.startswith("fig") else ""
+            captions[path.parent][path.name] = number + caption
+            save(figure, number + caption, path)
             bar.update()
     for folder, texts in {} if only else captions.items():
-        _write_captions(texts, folder)
-    return [*tables, *pictures]
+        lines = [f"![{text.split('.')[0]}]({name})\n\n{text}\n" for name, text in texts.items()]
+        with atomic_write(folder / "README.md") as path:
+            text = "\n".join([f"# Figures: `{folder.name}`\n", *lines])
+            path.write_text(text, encoding="utf-8", newline="\n")
+    return [*(out / name for name in tables), *pictures]
+
+
+def _tables(records: Records) -> dict[str, Callable[[], pd.DataFrame]]:
+    """By file: the evaluated runs' images, the segmenter's numbers, and the claims."""
+    from seghw.report.sam_comparison import as_table
+
+    def images(recipe: str, family: str, loss: str) -> pd.DataFrame:
+        return records.evaluation(family, recipe, loss).table()
+
+    cases = product(RECIPES, DRAWN, REPORT_LOSSES)
+    tables = {f"{'-'.join(case)}.csv": partial(images, *case) for case in cases}
+    tables["sam.csv"] = lambda: as_table(map(records.sam_comparison, DRAWN))
+    return tables | {"claims.csv": lambda: records.measurements}
 
 
 def parse_numbers(text: str) -> list[int]:
@@ -362,10 +342,10 @@ def parse_numbers(text: str) -> list[int]:
     """
     numbers: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
-        if not match:
+        if not re.fullmatch(r"\s*\d{1,9}\s*(-\s*\d{1,9}\s*)?", part):
             raise BadInput(f"figures {text!r} is not a list of numbers and ranges like 17-19,45")
-        first, last = int(match[1]), int(match[2] or match[1])
+        ends = [int(end) for end in part.split("-")]
+        first, last = ends[0], ends[-1]
         if not 1 <= first <= last <= max(FIGURES):
             raise BadInput(f"figures {part.strip()!r}: there are figures 1 to {max(FIGURES)} only")
         numbers.update(range(first, last + 1))
@@ -378,37 +358,6 @@ def save(figure: Figure, caption: str, path: Path) -> None:
     figure.supxlabel("\n".join(textwrap.wrap(caption, width)), x=0.01, ha="left", fontsize=8)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
-
-
-def _write_captions(captions: Mapping[str, str], folder: Path) -> None:
-    lines = [f"# Figures: `{folder.name}`", ""]
-    for name, caption in captions.items():
-        lines += [f"![{caption.split('.')[0]}]({name})", "", caption, ""]
-    with atomic_write(folder / "README.md") as path:
-        path.write_text("\n".join(lines), encoding="utf-8", newline="\n")
-
-
-def _tables(
-    records: Records, out: Path, recipes: Sequence[str]
-) -> dict[Path, Callable[[Path], None]]:
-    """Files to what writes them: the evaluated runs' images, the segmenter's numbers, claims."""
-    from seghw.report.claims import write_claims
-    from seghw.report.sam_comparison import write_rows
-
-    def write_images(path: Path, case: Sequence[str]) -> None:
-        table = records.evaluation(*case).table()
-        with atomic_write(path) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
-
-    def write_sam(path: Path) -> None:
-        write_rows([records.sam_comparison(family) for family in DRAWN], path)
-
-    tables = {
-        out / f"{recipe}-{family}-{loss}.csv": partial(write_images, case=(family, recipe, loss))
-        for recipe, family, loss in product(recipes, DRAWN, REPORT_LOSSES)
-    }
-    claims = partial(write_claims, records)
-    return tables | {out / "sam.csv": write_sam, out / "claims.csv": claims}
 
 
 def evaluation_panels(evaluation: Any, folder: str | Path, count: int) -> list[Path]:
@@ -425,10 +374,3 @@ def evaluation_panels(evaluation: Any, folder: str | Path, count: int) -> list[P
             paths.append(Path(folder) / f"image{i:05d}.png")
             save(figure, f"{caption}{len(order)} from below.", paths[-1])
     return paths
-
-
-# -- words of captions ------------------------------------------------------------------------
-
-
-def _number(value: float) -> str:
-    return "not applicable" if np.isnan(value) else f"{value:.3f}"

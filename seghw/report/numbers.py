@@ -1,12 +1,12 @@
 """The numbers in the report's text: a function each, computed from the runs.
 
 A number's docstring says what it is; ``{0}``, ``{1}``, ... in it stand for the arguments that the
-text gives. A function takes ``Results`` and returns the number as text, and the runs that it comes
+text gives. A function takes ``Records`` and returns the number as text, and the runs that it comes
 from.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,39 +17,29 @@ from seghw.config import COEFFICIENTS, DATASETS, FULL, RECIPES, SEEDS
 from seghw.config import REPORT_LOSSES as LOSSES
 from seghw.errors import BadInput
 from seghw.evaluate import predictable_step
-from seghw.network import ASPP, MUNet
+from seghw.network import MUNet
 from seghw.notebook import SET_NAMES
 from seghw.report import claims, stats
-from seghw.report.image_claims import dice_floor, taps_inside
+from seghw.report.image_claims import DEEPEST, dice_floor, taps_inside
 from seghw.report.results import Records
-from seghw.report.run_claims import Group
-from seghw.runs import history, load_counts
+from seghw.report.run_claims import Group, with_counts
+from seghw.runs import history
 
 Computed = tuple[str, Iterable[str]]  # as text, and ids of the runs
 
 
-class Results:
-    """What numbers are computed from: records, and the table of measurements.
-
-    Args:
-        records: runs, sets and the segmenter.
-        path: where to write the table.
-    """
-
-    def __init__(self, records: Records, path: Path) -> None:
-        self.records = records
-        self.table = claims.write_claims(records, path)
-        self.verdicts = claims.verdicts(self.table)
-
-    def group(self, family: str, recipe: str = "report", profile: str | None = None) -> Group:
-        """The runs of a recipe on a family's data; default, of the report's own profile."""
-        sized = Records(self.records.folder, profile) if profile else self.records
-        return Group(sized, family, recipe)
+def shapes(records: Records) -> Group:
+    return Group(records, "shapes", "report")
 
 
 def ids(*tables: pd.DataFrame) -> list[str]:
     """Of every run ``profile/run_id``, its place below the folder of the records."""
     return [f"{run.profile}/{run.run_id}" for table in tables for run in table.itertuples()]
+
+
+def ids_of(records: Records, row: Any) -> list[str]:
+    """The same of a row of the table of measurements."""
+    return [f"{records.profile}/{run}" for run in row.run_ids.split()]
 
 
 def seeds_text(*tables: pd.DataFrame) -> str:
@@ -59,11 +49,11 @@ def seeds_text(*tables: pd.DataFrame) -> str:
     return f"mean{'s' * (len(counts) > 1)} of {' and '.join(counts)} seed{plural}"
 
 
-def runs(results: Results, which: str) -> Computed:
+def runs(records: Records, which: str) -> Computed:
     """Runs of the profile, {0}: the grid has the report's losses and coefficients and first seeds;
     further are other seeds, coefficients and rates; changed those of another network or training.
     """
-    table = results.records.runs
+    table = records.runs
     coefficients = [c for family in COEFFICIENTS.values() for c in (0, *family)]
     usual, first = table.part == "", table.seed.isin(SEEDS)
     grid = usual & first & table.loss.isin(LOSSES) & table.coefficient.isin(coefficients)
@@ -71,55 +61,58 @@ def runs(results: Results, which: str) -> Computed:
     return str(len({**chosen, "changed": table[~usual]}[which])), ()
 
 
-def profile(results: Results) -> Computed:
+def profile(records: Records) -> Computed:
     """Profile of the runs: the size of the network and of the sets."""
-    return results.records.profile, ()
+    return records.profile, ()
 
 
-def data(results: Results) -> Computed:
+def data(records: Records) -> Computed:
     """What the runs were trained on."""
-    present = set(results.records.runs.dataset)
+    present = set(records.runs.dataset)
     return " and ".join(SET_NAMES[name] for name in DATASETS if name in present), ()
 
 
-def segmenter(results: Results) -> Computed:
+def segmenter(records: Records) -> Computed:
     """What stands in for SAM, or SAM itself: the name of its folder or of its model."""
-    return results.records.segmenter.name, ()
+    return records.segmenter.name, ()
 
 
-def test_images(results: Results) -> Computed:
+def test_images(records: Records) -> Computed:
     """Images of the shapes' test set."""
-    return str(len(results.records.test_set("shapes"))), ()
+    return str(len(records.test_set("shapes"))), ()
 
 
-def verdicts(results: Results, *words: str) -> Computed:
+def verdicts(records: Records, *words: str) -> Computed:
     """The report's sentences with the verdict {0}."""
-    return str(results.verdicts.verdict.str.startswith(" ".join(words)).sum()), ()
+    sentences = claims.verdicts(records.measurements)
+    return str(sentences.verdict.str.startswith(" ".join(words)).sum()), ()
 
 
-def comparisons(results: Results, which: str) -> Computed:
+def comparisons(records: Records, which: str) -> Computed:
     """Measurements over seeds that decide a verdict ({0}; open: undecided, or no difference)."""
-    rows = results.table[results.table.deciding & ~results.table.exact & (results.table.seeds > 0)]
+    table = records.measurements
+    rows = table[table.deciding & ~table.exact & (table.seeds > 0)]
     is_open = rows.verdict.isin([stats.UNDECIDED, stats.NO_DIFFERENCE])
     return str(is_open.sum() if which == "open" else len(rows)), ()
 
 
-def never_predicted(results: Results) -> Computed:
+def never_predicted(records: Records) -> Computed:
     """Share of the pixels that hold the output layer's bias whatever the image is."""
-    step = predictable_step(results.group("shapes").best("mse_dice").config.iloc[0])
+    step = predictable_step(shapes(records).best("mse_dice").config.iloc[0])
     return f"{1 - 1 / step**2:.0%}", ()
 
 
-def ceiling(results: Results, family: str) -> Computed:
+def ceiling(records: Records, family: str) -> Computed:
     """Mean IoU of the true test masks ({0}), cut to the pixels that can be predicted."""
-    masks = results.records.test_set(family).masks
-    step = predictable_step(results.group(family).best("mse_dice").config.iloc[0])
+    masks = records.test_set(family).masks
+    best = Group(records, family, "report").best("mse_dice")
+    step = predictable_step(best.config.iloc[0])
     most = np.zeros_like(masks)
     most[:, :, ::step, ::step] = masks[:, :, ::step, ::step]
     return f"{np.nanmean(metrics.iou(metrics.count(most, masks).sum(0))):.2f}", ()
 
 
-def parameters(_: Results, which: str) -> Computed:
+def parameters(_: Records, which: str) -> Computed:
     """Parameters of the network at the report's size ({0}; idle: that no gradient ever reaches)."""
     with torch.device("meta"):  # shapes alone: nothing is drawn, nothing computed
         network = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
@@ -130,104 +123,94 @@ def parameters(_: Results, which: str) -> Computed:
     return f"{total:,}" if which == "all" else f"{idle / total:.0%}", ()
 
 
-def bottom(results: Results) -> Computed:
+def bottom(records: Records) -> Computed:
     """Side of the feature map under the ASPP, on images of the shapes' size."""
-    sides: list[int] = []
-    with torch.device("meta"):
-        network = MUNet(len(DATASETS["shapes5"]), width=FULL.width, depth=FULL.depth)
-        [aspp] = (part for part in network.modules() if isinstance(part, ASPP))
-        aspp.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
-        network(torch.zeros(1, 3, *results.records.test_set("shapes").images.shape[2:]))
-    return str(sides[0]), ()
+    return str(records.test_set("shapes").images.shape[-1] // DEEPEST), ()
 
 
-def taps(results: Results) -> Computed:
+def taps(records: Records) -> Computed:
     """Taps of nine on the feature map at the largest rate, mean over its positions."""
-    rate = results.group("shapes").best("mse_dice").aspp_rates.iloc[0][-1]
-    return f"{taps_inside(rate, int(bottom(results)[0])):.1f}", ()
+    rate = shapes(records).best("mse_dice").aspp_rates.iloc[0][-1]
+    return f"{taps_inside(rate, int(bottom(records)[0])):.1f}", ()
 
 
-def floor(results: Results) -> Computed:
+def floor(records: Records) -> Computed:
     """Least value of the report's Dice loss over a batch with the dotted head, mean of the test
     images of the shapes."""
-    shares = results.records.test_set("shapes").masks.mean(axis=(2, 3))
+    shares = records.test_set("shapes").masks.mean(axis=(2, 3))
     floors = [dice_floor(share, dotted=True) if share else 1.0 for share in shares.ravel()]
     return f"{np.mean(floors) * RECIPES['report'].batch_size * shares.shape[1]:.1f}", ()
 
 
-def most(_: Results) -> Computed:
+def most(_: Records) -> Computed:
     """Largest value of the report's Dice loss over a batch of the shapes."""
     return str(RECIPES["report"].batch_size * len(DATASETS["shapes5"])), ()
 
 
-def absent(results: Results) -> Computed:
+def absent(records: Records) -> Computed:
     """Share of the pairs of test image and class of the shapes where the class is absent."""
-    return f"{1 - results.records.test_set('shapes').masks.any(axis=(2, 3)).mean():.0%}", ()
+    return f"{1 - records.test_set('shapes').masks.any(axis=(2, 3)).mean():.0%}", ()
 
 
-def value_weight(_: Results) -> Computed:
+def value_weight(_: Records) -> Computed:
     """Weight of an error on the star over one on the rectangle: the mask values' ratio, squared."""
     values = [spec.value for spec in DATASETS["shapes5"]]
     return f"{(max(values) / min(values)) ** 2:g}", ()
 
 
-def dice_stays(results: Results) -> Computed:
+def dice_stays(records: Records) -> Computed:
     """Dice loss at the end of the best setting with Dice alone, shapes, report."""
-    best = results.group("shapes").best("dice")
+    best = shapes(records).best("dice")
     ends = [history(run).dice.iloc[-1] for _, run in best.iterrows()]
     return f"{np.mean(ends):.1f} ({seeds_text(best)})", ids(best)
 
 
-def iou(results: Results, family: str, recipe: str, loss: str) -> Computed:
+def iou(records: Records, family: str, recipe: str, loss: str) -> Computed:
     """Mean IoU on the test images ({0}), recipe {1}, {2}: mean over the seeds of the best setting
     that have counts of their test images."""
-    chosen, scores = [], []
-    for _, run in results.group(family, recipe).best(loss).iterrows():
-        if (run.folder / "counts.npz").is_file():
-            counts = load_counts(run)["pixels"].sum(0)
-            scores.append(np.nanmean(metrics.iou(counts)))
-            chosen.append(run)
-    if not scores:
+    (runs,) = with_counts(Group(records, family, recipe).best(loss))
+    if runs.empty:
         raise BadInput("No run of it has counts of its test images.")
-    table = pd.DataFrame(chosen)
-    return f"{np.mean(scores):.3f} ({seeds_text(table)})", ids(table)
+    counts = np.array([stats.counts_of(folder)["pixels"].sum(0) for folder in runs.folder])
+    score = np.nanmean(metrics.iou(counts), axis=1).mean()
+    return f"{score:.3f} ({seeds_text(runs)})", ids(runs)
 
 
-def effect(results: Results, key: str, row: str = "0") -> Computed:
+def effect(records: Records, key: str, row: str = "0") -> Computed:
     """Measurement {0} of the recipe report on the shapes, with its 95 % interval."""
-    dataset, table = results.group("shapes").dataset, results.table
+    dataset, table = records.dataset("shapes"), records.measurements
     rows = table[(table.claim == key) & (table.recipe == "report") & (table.dataset == dataset)]
     if len(rows) <= int(row):
         raise BadInput("It was not measured.")
     chosen = list(rows.itertuples())[int(row)]
     text = claims.effect_text(chosen).removesuffix(f" {stats.RATIO}")
-    run_ids = [f"{results.records.profile}/{run}" for run in chosen.run_ids.split()]
-    return f"{text} ({chosen.seeds} seeds)", run_ids
+    return f"{text} ({chosen.seeds} seeds)", ids_of(records, chosen)
 
 
-def spread(results: Results) -> Computed:
+def spread(records: Records) -> Computed:
     """Largest difference of validation IoU between two seeds of one coefficient at its best
     learning rate, shapes, report."""
-    tried = results.group("shapes").coefficients()
+    tried = shapes(records).coefficients()
     widths = {c: table.score.max() - table.score.min() for c, table in tried.items()}
     widest = max(widths, key=widths.get)
     text = f"{widths[widest]:.3f} ({len(tried[widest])} seeds of coefficient {widest:g})"
     return text, ids(tried[widest])
 
 
-def between(results: Results, what: str) -> Computed:
+def between(records: Records, what: str) -> Computed:
     """Difference of mean validation IoU between the best and the worst of the {0}, each at its best
     setting, shapes, report."""
-    group = results.group("shapes")
+    group = shapes(records)
     tried = group.coefficients().values() if what == "coefficients" else map(group.best, LOSSES)
     worst, *_, best = sorted(tried, key=lambda table: table.score.mean())
     return _difference(best, worst, "")
 
 
-def gain(results: Results, family: str, profile: str | None = None) -> Computed:
+def gain(records: Records, family: str, profile: str | None = None) -> Computed:
     """Validation IoU of the best setting of MSE + Dice minus that of the best of MSE ({0}),
     report."""
-    group = results.group(family, profile=profile)
+    records = Records(records.folder, profile) if profile else records
+    group = Group(records, family, "report")
     return _difference(group.best("mse_dice"), group.best("mse"), "+")
 
 

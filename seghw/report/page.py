@@ -12,12 +12,12 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 import typst
 from markupsafe import Markup
@@ -27,10 +27,12 @@ from seghw import notebook as nb
 from seghw.config import DRAWN, RECIPES, REPORT_LOSSES, ROOT
 from seghw.errors import BadInput
 from seghw.io import atomic_write
+from seghw.notebook import Drawn
 from seghw.report import claims, numbers
 from seghw.report.beyond import BEYOND
 from seghw.report.figures import FIGURES, parse_numbers
-from seghw.report.results import Records
+from seghw.report.results import Records, write_table
+from seghw.report.run_claims import ranges
 from seghw.widgets.live import live_parts
 
 HERE = Path(__file__).parent
@@ -63,30 +65,33 @@ def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/
     records, out = records or Records(), Path(out)
     if records.runs.empty:
         raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
-    steps = 4 + len(FIGURES) * len(RECIPES) + len(BEYOND)
-    with tqdm(total=steps, unit="step", desc="sentences measured") as bar:
-        document = Document(numbers.Results(records, out / "claims.csv"), out / "figures")
+    lines = (HERE / "report.md").read_text(encoding="utf-8").splitlines()
+    with tqdm(total=len(lines) + 3, unit="step", desc="sentences measured") as bar:
+        write_table(records.measurements, out / "claims.csv")
         bar.update()
-        document.draw(bar)
-        bar.set_description("numbers")
-        data = document.data()
-        bar.update()
+        document, blocks = Document(records, out / "figures"), []
+        for line in lines:
+            bar.set_description(line[:20].strip())
+            blocks += document.blocks(line)
+            bar.update()
+        figures = [block for block in blocks if block["kind"] == "figure"]
+        data = {
+            **{"title": TITLE, "blocks": blocks, "figures": figures, "rule": claims.RULE},
+            **{"rows": document.rows, "sources": document.sources, "settings": document.settings},
+        }
         bar.set_description("live parts")
-        live = live_parts(records)
+        texts = {"report.html": html(data, live_parts(records), out / "figures")}
         bar.update()
         bar.set_description("page and PDF")
-        write(out / "report.html", html(data, live, out / "figures"))
-        write(out / "report.json", json.dumps(data, ensure_ascii=False, indent=1))
-        write(out / "report.typ", (HERE / "print.typ").read_text(encoding="utf-8"))
+        texts["report.json"] = json.dumps(data, ensure_ascii=False, indent=1)
+        texts["report.typ"] = (HERE / "print.typ").read_text(encoding="utf-8")
+        for name, text in texts.items():
+            with atomic_write(out / name) as path:
+                path.write_text(text, encoding="utf-8", newline="\n")
         with atomic_write(out / "report.pdf") as path:
             path.write_bytes(pdf(out / "report.typ"))
         bar.update()
     return out
-
-
-def write(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def pdf(source: Path) -> bytes:
@@ -118,95 +123,79 @@ def formula(markup: str) -> Markup:
     return Markup(re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{own}", svg))
 
 
+def span(text: str, to: str = "", strong: bool = False, title: str = "") -> dict[str, Any]:
+    """A piece of a paragraph: its words, and the anchor that it leads to."""
+    return {"text": text, "to": to, "strong": strong, "title": title}
+
+
 class Document:
-    """The text with its figures, numbers and verdicts, as plain data."""
+    """Lines of the text to blocks with figures, numbers and verdicts, as plain data."""
 
-    def __init__(self, results: numbers.Results, folder: Path) -> None:
-        self.results, self.records = results, results.records
-        self.folder = folder  # of the figures
-        self.figures: dict[str, dict[str, Any]] = {}  # by anchor
+    def __init__(self, records: Records, folder: Path) -> None:
+        self.records, self.folder = records, folder  # the latter of the figures
         self.sources: list[dict[str, Any]] = []  # of the numbers, in the order of their first use
-        self.settings = list(self._settings())
-        self.rows = [self._row(row) for row in results.table.itertuples()]
+        self.settings = list(settings_of(records))
+        self.verdicts = claims.verdicts(records.measurements).set_index("claim")
+        self.rows = self._rows(records.measurements)
 
-    # -- figures ------------------------------------------------------------------------------
-
-    def draw(self, bar: tqdm) -> None:
-        """Draw every figure into the folder, as SVG."""
-        with mpl.rc_context():
-            nb.use_style()
-            for number, draw in FIGURES.items():
-                pictures = []
-                for recipe in RECIPES:
-                    bar.set_description(f"figure {number}")
-                    name = f"{recipe}-{number:02d}"
-                    pictures.append(self._draw(recipe, name, partial(draw, recipe=recipe)))
-                    bar.update()
-                self._add(f"Figure {number}", f"fig-{number}", pictures)
-            measured = partial(BEYOND["claims"], path=self.folder.parent / "claims.csv")
-            for name, draw in {**BEYOND, "claims": measured}.items():
-                bar.set_description(name)
-                label = name.replace("_", " ").capitalize()
-                self._add(label, f"fig-{name}", [self._draw("", name, draw)])
-                bar.update()
-
-    def _draw(self, recipe: str, name: str, draw: Callable[[Records], Any]) -> dict[str, Any]:
-        try:
-            figure, caption = draw(self.records)
-        except BadInput as error:
-            return {"recipe": recipe, "caption": f"No figure: {error}", "file": None}
-        path = self.folder / f"{name}.svg"
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
-        return {
-            **{"recipe": recipe, "caption": caption, "file": path.name},
-            "alt": nb.describe(figure),
-            "ratio": figure.get_figwidth() / figure.get_figheight(),
-        }
-
-    def _add(self, label: str, key: str, pictures: list[dict[str, Any]]) -> None:
-        files = [picture["file"] for picture in pictures]
-        if all(files) and len({(self.folder / file).read_bytes() for file in files}) == 1:
-            pictures = [{**pictures[0], "recipe": ""}]  # the recipe makes no difference
-        title = pictures[0]["caption"].split(". ")[0].removesuffix(".")
-        self.figures[key] = {"key": key, "label": label, "title": title, "pictures": pictures}
-
-    # -- text ---------------------------------------------------------------------------------
-
-    def data(self) -> dict[str, Any]:
-        """Everything that the page and the PDF show."""
-        text = (HERE / "report.md").read_text(encoding="utf-8")
-        blocks = [block for line in text.splitlines() if line for block in self._blocks(line)]
-        shown = [block for block in blocks if block["kind"] == "figure"]
-        return {
-            **{"title": TITLE, "blocks": blocks, "figures": shown, "rule": claims.RULE},
-            **{"rows": self.rows, "sources": self.sources, "settings": self.settings},
-        }
-
-    def _blocks(self, line: str) -> Iterator[dict[str, Any]]:
+    def blocks(self, line: str) -> Iterator[dict[str, Any]]:
         mark, _, rest = line.partition(" ")
         if mark in ("##", "###"):
             anchor = re.sub(r"[^a-z]+", "-", rest.lower()).strip("-")
             yield {"kind": "heading", "level": len(mark), "text": rest, "anchor": anchor}
+        elif mark == "@figures":
+            for n in parse_numbers(rest):
+                draws = {f"{r}-{n:02d}": partial(FIGURES[n], recipe=r) for r in RECIPES}
+                yield self._figure(f"Figure {n}", f"fig-{n}", draws)
+        elif mark == "@beyond":
+            label = rest.replace("_", " ").capitalize()
+            yield self._figure(label, f"fig-{rest}", {rest: BEYOND[rest]})
+        elif mark == "@claims":
+            for key in rest.split():
+                about = self.verdicts.loc[key]
+                named = {name: about[name] for name in ("text", "question", "verdict")}
+                rows = [row for row in self.rows if row["claim"] == key]
+                named |= {"deciding": [row for row in rows if row["deciding"]]}
+                named |= {"others": [row for row in rows if not row["deciding"]]}
+                yield {"kind": "claim", "number": int(about.sentence), **named}
+        elif mark == "@formula":
+            markup, _, words = rest.partition(" || ")
+            yield {"kind": "formula", "markup": markup, "words": words}
+        elif mark == "@scores":
+            cases = list(product(DRAWN, RECIPES))
+            rows = [
+                [span(name, strong=True), *(self._number("iou", *case, loss) for case in cases)]
+                for loss, name in REPORT_LOSSES.items()
+            ]
+            yield {"kind": "scores", "rows": rows}
         elif mark.startswith("@"):
-            yield from self._own(mark[1:], rest)
-        else:
+            yield {"kind": mark[1:], "name": rest, "title": LIVE.get(rest, "")}
+        elif line:
             kind, text = ("quote", rest) if mark == ">" else ("paragraph", line)
             yield {"kind": kind, "spans": list(self._spans(text))}
 
-    def _own(self, name: str, rest: str) -> Iterator[dict[str, Any]]:
-        if name in ("figures", "beyond"):
-            keys = parse_numbers(rest) if name == "figures" else [rest]
-            yield from ({"kind": "figure", **self.figures[f"fig-{key}"]} for key in keys)
-        elif name == "claims":
-            yield from map(self._claim, rest.split())
-        elif name == "formula":
-            markup, _, words = rest.partition(" || ")
-            yield {"kind": name, "markup": markup, "words": words}
-        elif name == "scores":
-            yield {"kind": name, "rows": [list(self._scores(loss)) for loss in REPORT_LOSSES]}
-        else:
-            yield {"kind": name, "name": rest, "title": LIVE.get(rest, "")}
+    def _figure(self, label: str, key: str, draws: dict[str, Callable]) -> dict[str, Any]:
+        """Pictures, drawn as SVG under their names; one where the recipe makes no difference."""
+        pictures = [self._picture(name, draw) for name, draw in draws.items()]
+        files = [picture["file"] for picture in pictures]
+        if all(files) and len({(self.folder / file).read_bytes() for file in files}) == 1:
+            pictures = [{**pictures[0], "recipe": ""}]
+        title = pictures[0]["caption"].split(". ")[0].removesuffix(".")
+        return {"kind": "figure", "key": key, "label": label, "title": title, "pictures": pictures}
+
+    def _picture(self, name: str, draw: Callable[[Records], Drawn]) -> dict[str, Any]:
+        recipe, path = name.rpartition("-")[0], self.folder / f"{name}.svg"
+        try:
+            with mpl.rc_context():
+                nb.use_style()
+                figure, caption = draw(self.records)
+                with atomic_write(path) as temporary:
+                    figure.savefig(temporary, metadata={"Date": None, "Creator": None})
+        except BadInput as error:
+            return {"recipe": recipe, "caption": f"No figure: {error}", "file": None}
+        ratio = figure.get_figwidth() / figure.get_figheight()
+        picture = {"recipe": recipe, "caption": caption, "file": path.name}
+        return {**picture, "alt": nb.describe(figure), "ratio": ratio}
 
     def _spans(self, text: str) -> Iterator[dict[str, Any]]:
         for part in filter(None, _SPAN.split(text)):
@@ -224,58 +213,29 @@ class Document:
         function = getattr(numbers, name)
         meaning = " ".join(function.__doc__.format(*arguments).split())
         try:
-            text, run_ids = function(self.results, *arguments)
+            text, run_ids = function(self.records, *arguments)
         except BadInput as error:  # records that are missing leave a gap, not a crash
             text, run_ids, meaning = "(no runs)", (), f"{meaning} {error}"
         source = {"text": text, "meaning": meaning, "function": f"{numbers.__name__}.{name}"}
         source["runs"] = self._grouped(run_ids)
         if source not in self.sources:
             self.sources.append(source)
-        number = self.sources.index(source) + 1
-        return span(text, f"number-{number}", title=meaning)
+        return span(text, f"number-{self.sources.index(source) + 1}", title=meaning)
 
-    def _scores(self, loss: str) -> Iterator[dict[str, Any]]:
-        yield span(REPORT_LOSSES[loss], strong=True)
-        for family in DRAWN:
-            for recipe in RECIPES:
-                yield self._number("iou", family, recipe, loss)
-
-    # -- claims and runs ----------------------------------------------------------------------
-
-    def _claim(self, key: str) -> dict[str, Any]:
-        about = self.results.verdicts.set_index("claim").loc[key]
-        named = {name: about[name] for name in ("text", "question", "verdict")}
-        rows = [row for row in self.rows if row["claim"] == key]
-        parts = {"deciding": [row for row in rows if row["deciding"]]}
-        parts["others"] = [row for row in rows if not row["deciding"]]
-        return {"kind": "claim", "number": int(about.sentence), **named, **parts}
-
-    def _row(self, row: Any) -> dict[str, Any]:
-        """A measurement, as the tables show it."""
-        names = ("claim", "sentence", "verdict", "deciding", "dataset", "recipe", "note")
-        about = self.results.verdicts.set_index("claim").loc[row.claim]
-        run_ids = [f"{self.records.profile}/{run}" for run in row.run_ids.split()]
-        return {
-            **{name: getattr(row, name) for name in names},
-            **{"text": about.text, "judged": about.verdict, "runs": self._grouped(run_ids)},
-            "reading": f"{row.reading}: {row.detail}" if row.detail else row.reading,
-            **{"effect": claims.effect_text(row), "basis": claims.basis(row)},
-            "estimate": None if np.isnan(row.estimate) else row.estimate,
-        }
-
-    def _settings(self) -> Iterator[dict[str, Any]]:
-        """The runs, one row for each setting, with what their records say."""
-        profiles = dict.fromkeys([self.records.profile, "full"])
-        tables = [Records(self.records.folder, profile).runs for profile in profiles]
-        table = pd.concat(filter(len, tables))
-        names = table.profile + "/" + table.run_id.str.rpartition("-seed")[0]
-        for name, runs in table.groupby(names):
-            scores = runs.score[runs.status == "finished"]
-            text = f"{scores.mean():.3f} ({scores.min():.3f} to {scores.max():.3f})"
-            diverged = (runs.status != "finished").sum()
-            text += f", {diverged} diverged" * bool(diverged)
-            seeds = ranges(runs.seed)
-            yield {"name": name, "seeds": seeds, "score": text, "loss": nb.loss_name(runs.iloc[0])}
+    def _rows(self, table: pd.DataFrame) -> list[dict[str, Any]]:
+        """The measurements, as the tables show them."""
+        about, rows = self.verdicts.loc[table.claim], list(table.itertuples())
+        names = ["claim", "sentence", "verdict", "deciding", "dataset", "recipe", "note"]
+        shown = table[names].assign(
+            text=about.text.to_list(),
+            judged=about.verdict.to_list(),
+            runs=[self._grouped(numbers.ids_of(self.records, row)) for row in rows],
+            reading=[f"{r.reading}: {r.detail}" if r.detail else r.reading for r in rows],
+            effect=[claims.effect_text(row) for row in rows],
+            basis=[claims.basis(row) for row in rows],
+            estimate=table.estimate.astype(object).where(table.estimate.notna(), None),
+        )
+        return shown.to_dict("records")
 
     def _grouped(self, run_ids: Iterable[str]) -> list[dict[str, Any]]:
         """Runs as settings and seeds, with their row in the table of settings."""
@@ -290,15 +250,14 @@ class Document:
         ]
 
 
-def span(text: str, to: str = "", strong: bool = False, title: str = "") -> dict[str, Any]:
-    """A piece of a paragraph: its words, and the anchor that it leads to."""
-    return {"text": text, "to": to, "strong": strong, "title": title}
-
-
-def ranges(seeds: Iterable[int]) -> str:
-    """``"0-2, 5"`` for 0, 1, 2 and 5."""
-    ordered = sorted(set(map(int, seeds)))
-    starts = [seed for seed in ordered if seed - 1 not in ordered]
-    ends = [seed for seed in ordered if seed + 1 not in ordered]
-    pairs = zip(starts, ends, strict=True)
-    return ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in pairs)
+def settings_of(records: Records) -> Iterator[dict[str, Any]]:
+    """The runs, one row for each setting, with what their records say."""
+    profiles = dict.fromkeys([records.profile, "full"])
+    tables = [Records(records.folder, profile).runs for profile in profiles]
+    table = pd.concat(filter(len, tables))
+    for name, runs in table.groupby(table.profile + "/" + table.run_id.str.rpartition("-seed")[0]):
+        scores, diverged = runs.score[runs.status == "finished"], (runs.status != "finished").sum()
+        text = f"{scores.mean():.3f} ({scores.min():.3f} to {scores.max():.3f})"
+        text += f", {diverged} diverged" * bool(diverged)
+        loss, seeds = nb.loss_name(runs.iloc[0]), ranges(runs.seed)
+        yield {"name": name, "seeds": seeds, "score": text, "loss": loss}

@@ -1,5 +1,6 @@
 """What figures and claims are made from: runs, test sets, masks, and images chosen by rule."""
 
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from seghw.config import COEFFICIENTS, DRAWN, RECIPES, RUNS, SEEDS, TrainConfig
 from seghw.data.dataset import SegmentationSet
 from seghw.data.splits import default_dataset, open_split
 from seghw.errors import BadInput, whole_number
+from seghw.io import atomic_write
 from seghw.runs import load_runs
 
 if TYPE_CHECKING:
@@ -18,11 +20,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_run(run: Any, data: SegmentationSet) -> "Evaluation":
-    """A run's masks on a set.
-
-    Args:
-        run: a row of ``runs.load_runs``.
-        data: a set with the run's classes.
+    """The masks of a run, a row of ``runs.load_runs``, on a set with its classes.
 
     Raises:
         BadInput: the run's weights are missing, or the set has other classes than the run.
@@ -37,33 +35,46 @@ def evaluate_run(run: Any, data: SegmentationSet) -> "Evaluation":
     return Evaluation(run, data, masks)
 
 
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as CSV, whole: measurements with six digits, scores with four decimals."""
+    digits = "%.6g" if "estimate" in table else "%.4f"
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False, float_format=digits, lineterminator="\n")
+
+
+@dataclass(eq=False)
 class Records:
-    """Opened when first needed, and then remembered: a set of figures asks for each many times.
+    """Opened when first needed, and then remembered: a set of figures asks for each many times."""
 
-    Args:
-        folder: of the run records.
-        profile: of the runs.
-        sam: model id or folder for the segmenter; None takes the one that needs no download.
-        sam_images: how many images of a test set the segmenter is asked about.
-    """
+    folder: str | Path = RUNS  # of the run records
+    profile: str = "laptop"
+    sam: str | None = None  # a segmenter's model id or folder; None takes the one that is here
+    sam_images: int = 60  # of a test set that the segmenter is asked about
 
-    def __init__(
-        self,
-        folder: str | Path = RUNS,
-        profile: str = "laptop",
-        sam: str | None = None,
-        sam_images: int = 60,
-    ) -> None:
-        self.folder, self.profile, self.sam = Path(folder), profile, sam
-        self.sam_images = sam_images
-        self.test_set = cache(self._test_set)
-        self.evaluation = cache(self._evaluation)
-        self.sam_comparison = cache(self._sam_comparison)
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder)
+        for name in ("test_set", "evaluation", "sam_comparison"):
+            setattr(self, name, cache(getattr(self, name)))
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """Every run of the profile, whatever its seed; see ``runs.load_runs``."""
         return load_runs(self.profile, self.folder)
+
+    @cached_property
+    def measurements(self) -> pd.DataFrame:
+        """What ``claims.measure`` gives of every sentence."""
+        from seghw.report import claims
+
+        return claims.measure(self)
+
+    @cached_property
+    def segmenter(self) -> Any:
+        """What ``sam.load_sam`` gives."""
+        from seghw.sam import load_sam
+
+        # Naming a model is asking for it; the default is on this machine already.
+        return load_sam(self.sam, download=self.sam is not None)
 
     def dataset(self, family: str) -> str:
         """The data set of the family's runs: the real one if there are runs on it, or the drawn."""
@@ -73,23 +84,15 @@ class Records:
     def grid(self, family: str, recipe: str, loss: str) -> pd.DataFrame:
         """The grid's runs of a loss: the report's coefficients, the first seeds, nothing changed.
 
-        Args:
-            family: ``"shapes"`` or ``"coco"``.
-            recipe: key of ``config.RECIPES``.
-            loss: key of ``config.REPORT_LOSSES``.
-
-        Raises:
-            BadInput: there are none.
+        Family is ``"shapes"`` or ``"coco"``; ``BadInput`` if there are none.
         """
         table = self.runs
         of_grid = (table.part == "") & table.coefficient.isin((0, *COEFFICIENTS[family]))
         of_grid &= (table.dataset == self.dataset(family)) & (table.recipe == recipe)
         chosen = table[of_grid & (table.loss == loss) & table.seed.isin(SEEDS)]
         if chosen.empty:
-            raise BadInput(
-                f"{self.folder / self.profile} holds no runs for {family}, {recipe}, {loss}; "
-                "`python -m seghw sweep` trains them"
-            )
+            case = f"{self.folder / self.profile} holds no runs for {family}, {recipe}, {loss}"
+            raise BadInput(f"{case}; `python -m seghw sweep` trains them")
         return chosen
 
     def ranked(self, family: str, recipe: str, loss: str) -> pd.DataFrame:
@@ -101,21 +104,13 @@ class Records:
         runs = self.grid(family, recipe, loss)
         return runs.sort_values(["score", "validation_mse"], ascending=[True, False], kind="stable")
 
-    def _test_set(self, family: str) -> SegmentationSet:
+    def test_set(self, family: str) -> SegmentationSet:
         config = TrainConfig(self.dataset(family), "report", "mse", 1e-3, profile=self.profile)
         return open_split(config, "test")
 
-    def evaluate(self, run: Any, family: str) -> "Evaluation":
-        """A run's masks on the family's test set; ``BadInput`` as in ``evaluate_run``."""
-        return evaluate_run(run, self.test_set(family))
-
-    def _evaluation(self, family: str, recipe: str, loss: str) -> "Evaluation":
-        """The best run of a loss on the family's test set.
-
-        Raises:
-            BadInput: its weights are missing.
-        """
-        return self.evaluate(self.ranked(family, recipe, loss).iloc[-1], family)
+    def evaluation(self, family: str, recipe: str, loss: str) -> "Evaluation":
+        """The best run of a loss on the family's test set; ``BadInput`` without its weights."""
+        return evaluate_run(self.ranked(family, recipe, loss).iloc[-1], self.test_set(family))
 
     def image(self, family: str, percentile: int) -> int:
         """The test image at that percentile of the best corrected MSE + Dice run's scores.
@@ -127,23 +122,8 @@ class Records:
         known = np.count_nonzero(~np.isnan(scores))
         return int(order[round(percentile / 100 * (known - 1))])
 
-    @cached_property
-    def segmenter(self) -> Any:
-        """What ``sam.load_sam`` gives."""
-        from seghw.sam import load_sam
-
-        # Naming a model is asking for it; the default is on this machine already.
-        return load_sam(self.sam, download=self.sam is not None)
-
-    def _sam_comparison(self, family: str) -> Any:
-        """The segmenter and the best MSE + Dice runs on a sample of a family's test set.
-
-        Returns:
-            What ``sam_comparison.compare`` gives.
-
-        Raises:
-            BadInput: there is no segmenter, or there are no such runs with weights.
-        """
+    def sam_comparison(self, family: str) -> Any:
+        """``sam_comparison.compare``, of the best MSE + Dice runs on a sample of the test set."""
         from seghw.report.sam_comparison import compare
 
         segmenter, data = self.segmenter, self.test_set(family)

@@ -14,10 +14,8 @@ which says how much the choice of images matters, not the seed of training.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -25,25 +23,14 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from tqdm.auto import tqdm
 
-from seghw import metrics
+from seghw import metrics, sam
 from seghw.data.dataset import Box, SegmentationSet
-from seghw.io import atomic_write
-from seghw.metrics import ratio
-from seghw.sam import (
-    Segmenter,
-    box_masks,
-    first_click,
-    next_click,
-    objects_of,
-    segment_boxes,
-    segment_everything,
-    segment_points,
-)
+from seghw.metrics import class_mean, ratio
 
 CLICKS = (1, 3, 5)
-NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 #: Distance at which outlines still meet, as a share of the diagonal (Cheng et al., CVPR 2021).
 TOLERANCE = 0.02
+COLUMNS = ["protocol", "who", "score", "value", "low", "high"]
 Score = Callable[[np.ndarray], np.ndarray]  # of counts (..., C, k), a number each
 
 
@@ -51,11 +38,11 @@ Score = Callable[[np.ndarray], np.ndarray]  # of counts (..., C, k), a number ea
 class Comparison:
     """A segmenter and our network on the same images."""
 
-    segmenter: Segmenter
+    segmenter: sam.Segmenter
     data: SegmentationSet  # the images and the truth
     picked: np.ndarray  # int64 (N,), which images of the test set these are
     masks: dict[str, np.ndarray]  # by who predicted them, bool (N, C, H, W)
-    rows: pd.DataFrame  # protocol, who, score, value, low, high: one row per number
+    rows: pd.DataFrame  # COLUMNS: one row per number
 
     def table(self, protocol: str) -> pd.DataFrame:
         """``objects``, ``classes`` or ``automatic``: who by score, as ``0.91 [0.89, 0.93]``."""
@@ -65,17 +52,22 @@ class Comparison:
         return table.loc[rows.who.unique(), rows.score.unique()]
 
 
-def compare(
-    segmenter: Segmenter, data: SegmentationSet, ours: Mapping[str, np.ndarray], picked: np.ndarray
-) -> Comparison:
-    """Every number of the comparison.
+def as_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
+    """One row per number, under the names of data set and segmenter."""
+    tables = [(c.data.name, c.segmenter.name, c.rows) for c in comparisons]
+    return pd.concat(
+        rows.assign(data=data, segmenter=name)[["data", "segmenter", *COLUMNS]]
+        for data, name, rows in tables
+    )
 
-    Args:
-        segmenter: from ``sam.load_sam``.
-        data: N images and the truth.
-        ours: our network's masks by the name of its recipe, bool (N, C, H, W) each.
-        picked: where the images come from, int64 (N,).
-    """
+
+def compare(
+    segmenter: sam.Segmenter,
+    data: SegmentationSet,
+    ours: Mapping[str, np.ndarray],
+    picked: np.ndarray,
+) -> Comparison:
+    """Every number of the comparison; ``ours`` has masks by recipe, bool (N, C, H, W) each."""
     objects, best, matched = defaultdict(list), [], []
     masks = {"segmenter, true boxes": np.zeros_like(data.masks)}
     for name, predicted in ours.items():
@@ -84,96 +76,80 @@ def compare(
     for i in tqdm(range(len(data)), desc=segmenter.name, unit="image", leave=False, delay=2):
         here = {name: predicted[i] for name, predicted in ours.items()}
         scores, prompted = score_objects(segmenter, data, i, here)
-        unite(prompted, data.boxes[i], masks["segmenter, true boxes"][i])
+        answers = {"segmenter, true boxes": (data.boxes[i], prompted)}
         for name, predicted in here.items():
             boxes = predicted_boxes(predicted)
-            answers = segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
-            unite(answers, boxes, masks[f"segmenter, boxes found by {name}"][i])
+            found = sam.segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
+            answers[f"segmenter, boxes found by {name}"] = boxes, found
+        for who, (boxes, found) in answers.items():
+            for (class_index, *_), mask in zip(boxes, found, strict=True):
+                masks[who][i, class_index] |= mask
         for who, values in scores.items():
             objects[who].append(values)
-        truth, exact = objects_of(data, i)
-        everything = segment_everything(segmenter, data.images[i]).masks
+        truth, exact = sam.objects_of(data, i)
+        everything = sam.segment_everything(segmenter, data.images[i]).masks
         # Nobody knows whether a mask on an object that is not known exactly is right.
         everything = everything[~lies_on(everything, truth[~exact].any(0)[None])[:, 0]]
-        matched.append([match(everything, truth[exact])])
+        matched.append([(*match(everything, truth[exact]), 1)])
         best.append(pairwise_iou(everything, truth[exact]).max(axis=0, initial=0))
     numbers = [
         *(("objects", who, "mean IoU", *mean_over_objects(v)) for who, v in objects.items()),
         *(("classes", *row) for row in _class_scores(masks, data)),
-        *(("automatic", "segmenter", *row) for row in _automatic_scores(np.array(matched))),
+        *(
+            ("automatic", "segmenter", name, *with_interval(score, np.array(matched)))
+            for name, score in AUTOMATIC.items()
+        ),
         ("automatic", "segmenter", "mean best IoU", *mean_over_objects(best)),
     ]
-    columns = ["protocol", "who", "score", "value", "low", "high"]
-    return Comparison(segmenter, data, picked, masks, pd.DataFrame(numbers, columns=columns))
-
-
-def write_rows(comparisons: Sequence[Comparison], path: str | Path) -> None:
-    """Write a CSV with one line per number, under the names of data set and segmenter."""
-    tables = []
-    for c in comparisons:
-        names = {"data": c.data.name, "segmenter": c.segmenter.name}
-        tables.append(c.rows.assign(**names)[[*names, *c.rows.columns]])
-    with atomic_write(path) as temporary:
-        pd.concat(tables).to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    return Comparison(segmenter, data, picked, masks, pd.DataFrame(numbers, columns=COLUMNS))
 
 
 # -- objects ----------------------------------------------------------------------------------
 
 
 def score_objects(
-    segmenter: Segmenter, data: SegmentationSet, i: int, ours: Mapping[str, np.ndarray] = NOTHING
+    segmenter: sam.Segmenter,
+    data: SegmentationSet,
+    i: int,
+    ours: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Ask for image i's objects by their true boxes and by clicks.
 
     Rows "inside the true box" are scored there alone, and not on other objects of the class, which
-    our network may rightly predict.
-
-    Args:
-        segmenter: from ``sam.load_sam``.
-        data: images and truth.
-        i: which image.
-        ours: our network's masks of it by the name of its recipe, bool (C, H, W) each.
+    our network may rightly predict; ``ours`` has its masks by recipe, bool (C, H, W) each.
 
     Returns:
         By who was asked for what, the IoU of each object that is known exactly, float64 (k,); and
         the masks for all true boxes, bool (K, H, W).
     """
-    masks, exact = objects_of(data, i)
+    masks, exact = sam.objects_of(data, i)
     kinds, corners = [box[0] for box in data.boxes[i]], [box[1:] for box in data.boxes[i]]
-    filled = box_masks(corners, masks.shape[1:])
+    filled = sam.box_masks(corners, masks.shape[1:])
     inside = (filled & (masks | ~data.masks[i, kinds]))[exact]
-    truth, prompted = masks[exact], segment_boxes(segmenter, data.images[i], corners).masks
+    truth, prompted = masks[exact], sam.segment_boxes(segmenter, data.images[i], corners).masks
     answers = {
         "filling the true box": filled[exact],
         "segmenter, true box": prompted[exact],
         "segmenter inside the true box": prompted[exact] & inside,
     }
-    placed = np.array([first_click(mask) for mask in truth]).reshape(-1, 1, 3)
+    placed = np.array([sam.first_click(mask) for mask in truth]).reshape(-1, 1, 3)
     for count in range(1, max(CLICKS) + 1):
-        given = segment_points(segmenter, data.images[i], placed[..., :2], placed[..., 2]).masks
+        given = sam.segment_points(segmenter, data.images[i], placed[..., :2], placed[..., 2]).masks
         if count in CLICKS:
             answers[f"segmenter, clicks: {count}"] = given
-        further = [next_click(*pair) for pair in zip(truth, given, strict=True)]
+        further = [sam.next_click(*pair) for pair in zip(truth, given, strict=True)]
         placed = np.append(placed, np.reshape(further, (-1, 1, 3)), axis=1).astype(int)
-    for name, predicted in ours.items():
+    for name, predicted in (ours or {}).items():
         answers[f"ours inside the true box, {name}"] = predicted[kinds][exact] & inside
-    scores = {}
-    for who, given in answers.items():
-        scores[who] = metrics.iou(metrics.count(given[:, None], truth[:, None]))[:, 0]
-    return scores, prompted
+    counts = {who: metrics.count(m[:, None], truth[:, None]) for who, m in answers.items()}
+    return {who: metrics.iou(table)[:, 0] for who, table in counts.items()}, prompted
 
 
 def predicted_boxes(masks: np.ndarray) -> list[Box]:
-    """Boxes round what a network predicts on one image, to prompt a segmenter with.
+    """Boxes round what a network predicts on one image, bool (C, H, W), to prompt a segmenter with.
 
     Pixels with at most two others between them belong together, so that the dots of the recipe
     ``report`` make one object. Boxes of less than 1 % of the image are taken for noise.
-
-    Args:
-        masks: bool (C, H, W), the network's.
-
-    Returns:
-        Class and inclusive corners of each, class by class.
     """
     boxes, eight = [], np.ones((3, 3))
     for class_index, mask in enumerate(masks):
@@ -183,12 +159,6 @@ def predicted_boxes(masks: np.ndarray) -> list[Box]:
             if (rows.stop - rows.start) * (columns.stop - columns.start) >= 0.01 * mask.size:
                 boxes.append((class_index, *corners))
     return boxes
-
-
-def unite(masks: np.ndarray, boxes: Sequence[Box], channels: np.ndarray) -> None:
-    """Add the masks of boxes to the channels of their classes, bool (C, H, W)."""
-    for (class_index, *_), mask in zip(boxes, masks, strict=True):
-        channels[class_index] |= mask
 
 
 # -- automatic masks --------------------------------------------------------------------------
@@ -226,6 +196,21 @@ def _shared(masks: np.ndarray, objects: np.ndarray) -> np.ndarray:
 
 # -- numbers ----------------------------------------------------------------------------------
 
+#: Scores of classes from what ``metrics.count`` gives.
+SCORES: dict[str, Score] = {
+    "IoU": lambda c: class_mean(metrics.iou(c)),
+    "recall": lambda c: class_mean(metrics.recall(c)),
+    "precision": lambda c: class_mean(metrics.precision(c)),
+    "false positives, % of the image": lambda c: class_mean(100 * c[..., 1] / c.sum(-1)),
+}
+#: Scores of images from what ``match`` gives and a 1 for the image, int (..., 1, 7).
+AUTOMATIC: dict[str, Score] = {
+    "recall at IoU 0.5": lambda t: ratio(t[..., 0, 1], t[..., 0, 0]),
+    "recall at IoU 0.75": lambda t: ratio(t[..., 0, 2], t[..., 0, 0]),
+    "unmatched masks per image": lambda t: (t[..., 0, 3] - t[..., 0, 1]) / t[..., 0, 6],
+    "masks on an object that has any": lambda t: ratio(t[..., 0, 4], t[..., 0, 5]),
+}
+
 
 def with_interval(score: Score, table: np.ndarray) -> tuple[float, float, float]:
     """A score of the counts (N, C, k) of all images, and the ends of its interval."""
@@ -240,14 +225,6 @@ def mean_over_objects(values: Sequence[np.ndarray]) -> tuple[float, float, float
     return with_interval(lambda t: ratio(t[..., 0, 0], t[..., 0, 1]), table)
 
 
-SCORES: dict[str, Score] = {
-    "IoU": lambda c: metrics.class_mean(metrics.iou(c)),
-    "recall": lambda c: metrics.class_mean(metrics.recall(c)),
-    "precision": lambda c: metrics.class_mean(metrics.precision(c)),
-    "false positives, % of the image": lambda c: metrics.class_mean(100 * c[..., 1] / c.sum(-1)),
-}
-
-
 def _class_scores(masks: Mapping[str, np.ndarray], data: SegmentationSet) -> Iterator[tuple]:
     tolerance = max(1, round(TOLERANCE * float(np.hypot(*data.images.shape[2:]))))
     for who, predicted in masks.items():
@@ -255,16 +232,5 @@ def _class_scores(masks: Mapping[str, np.ndarray], data: SegmentationSet) -> Ite
         for name, score in SCORES.items():
             yield who, name, *with_interval(score, counts)
         outlines = metrics.count_boundary(predicted, data.masks, tolerance)
-        score = lambda c: metrics.class_mean(metrics.boundary_f(c))  # noqa: E731
+        score = lambda c: class_mean(metrics.boundary_f(c))  # noqa: E731
         yield who, f"boundary F at {tolerance} px", *with_interval(score, outlines)
-
-
-def _automatic_scores(table: np.ndarray) -> Iterator[tuple]:
-    """Of int64 (N, 1, 6), what ``match`` gives for each image."""
-    for name, score in {
-        "recall at IoU 0.5": lambda t: ratio(t[..., 0, 1], t[..., 0, 0]),
-        "recall at IoU 0.75": lambda t: ratio(t[..., 0, 2], t[..., 0, 0]),
-        "unmatched masks per image": lambda t: (t[..., 0, 3] - t[..., 0, 1]) / len(table),
-        "masks on an object that has any": lambda t: ratio(t[..., 0, 4], t[..., 0, 5]),
-    }.items():
-        yield name, *with_interval(score, table)

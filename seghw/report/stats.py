@@ -9,13 +9,14 @@ machine learning benchmarks" (MLSys 2021).
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.special import stdtr, stdtrit  # of Student's t; scipy.stats takes seconds to import
 
 from seghw import metrics
@@ -40,111 +41,43 @@ MARGINS = dict.fromkeys(("IoU", "recall", "F", "share"), MARGIN)
 MARGINS |= {"%": 10 * MARGIN, RATIO: math.log(1.05)}
 
 
-class Effect(NamedTuple):
-    """One measurement: a value per seed, and what it owes to the choice of images."""
-
-    reading: str  # what was measured, in the same words for every data set and recipe
-    unit: str
-    values: np.ndarray  # float (seeds,); of an exact effect the ends of its range
-    #: Standard error, due to the choice of images, of the mean over the seeds (of its logarithm
-    #: for a ratio): 0 where no images are scored, NaN where it is not known.
-    image_error: float = 0.0
-    images: int = 0  # that each value was measured on
-    runs: tuple[str, ...] = ()  # ids of the runs that it rests on
-    seeds: tuple[int, ...] = ()  # of these runs
-    chosen_on: Sequence[int] = ()  # seeds by which the runs' setting was chosen
-    exact: bool = False  # computed, not estimated
-    deciding: bool = True  # the report's sentence rests on it; else it stands beside
-    detail: str = ""  # of the reading, where data sets differ: the coefficient, say
-    note: str = ""  # a remark on the claim
-
-
-class Claim(NamedTuple):
-    """A sentence of the report and how it is put to the test."""
-
-    number: int
-    key: str
-    text: str  # the sentence, paraphrased
-    section: str  # of the report
-    figures: str  # numbers of the report's that show it too, or "" where none does
-    true_range: tuple[float, float]  # true of effects in it; a finite end divides true from false
-    measure: Callable[[Any], Iterator[Effect]]  # takes a ``run_claims.Group``
-
-    @property
-    def question(self) -> str:
-        """What would show it true, and what false."""
-        return " ".join((self.measure.__doc__ or "").split())
-
-
-#: The report's sentences by key, in the order in which it asserts them.
-CLAIMS: dict[str, Claim] = {}
-
-
-def claim(
-    number: int, text: str, section: str, true_range: tuple[float, float], figures: str = ""
-) -> Callable:
-    """Register a measurement of a sentence, in the order of the report, under its name."""
-
-    def register(measure: Callable) -> Callable:
-        key = measure.__name__
-        CLAIMS[key] = Claim(number, key, text, section, figures, true_range, measure)
-        return measure
-
-    return register
-
-
 class Interval(NamedTuple):
     """A mean with its confidence interval, and what the interval is made of."""
 
     mean: float
     low: float
     high: float
-    error: float = math.nan  # standard error of the mean
-    freedom: float = math.nan  # degrees of freedom
+    error: float  # standard error of the mean
+    freedom: float  # degrees of freedom
 
 
-def interval(values: Any, image_error: float = 0.0, level: float = LEVEL) -> Interval:
-    """The mean of independent values and its interval; ends of NaN for fewer than two.
+def interval(values: Any, image_error: Any = 0.0) -> Interval:
+    """The mean over the last axis and its interval, all but the mean NaN for fewer than two values.
 
     Args:
-        values: one per seed.
-        image_error: standard error of their mean due to the choice of images; NaN counts as 0.
-        level: of confidence.
+        values: float (..., seeds), independent.
+        image_error: standard error of the mean due to the choice of images, float (...); NaN counts
+            as 0. From some hundred images it is known so well that its own degrees of freedom do
+            not matter.
     """
     values = np.asarray(values, float)
-    error, freedom = standard_error(values, np.nan_to_num(image_error))
-    mean = float(values.mean()) if len(values) else math.nan
-    half = float(stdtrit(freedom, (1 + level) / 2) * error) if error else 0.0 * error
-    return Interval(mean, mean - half, mean + half, float(error), float(freedom))
-
-
-def standard_error(values: np.ndarray, image_error: Any = 0.0) -> tuple[Any, Any]:
-    """Standard error of the mean over the last axis, and its degrees of freedom.
-
-    Args:
-        values: float (..., seeds).
-        image_error: standard error due to the choice of images, float (...); from some hundred
-            images it is known so well that its own degrees of freedom do not matter.
-    """
     n = values.shape[-1]
     if n < 2:
-        return math.nan, math.nan
-    over_seeds = values.var(axis=-1, ddof=1) / n
-    variance = over_seeds + np.square(image_error)
+        return Interval(values[0] if n else math.nan, *[math.nan] * 4)
+    mean, over_seeds = values.mean(-1), values.var(-1, ddof=1) / n
+    variance = over_seeds + np.square(np.nan_to_num(image_error))
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = (n - 1) * np.square(variance / over_seeds)
-    return np.sqrt(variance), np.where(over_seeds > 0, freedom, np.inf)
+    error, freedom = np.sqrt(variance), np.where(over_seeds > 0, freedom, np.inf)[()]
+    half = stdtrit(freedom, (1 + LEVEL) / 2) * error
+    return Interval(mean, mean - half, mean + half, error, freedom)
 
 
 def seeds_needed(deviation: float, image_error: float, margin: float) -> float:
     """Seeds after which a row is sure to be decided; NaN if 10,000 would not do.
 
     That is where half of the interval is at most half of the margin: wherever its middle lies, it
-    then lies within the margin or on one side. Half an interval within the margin is not enough.
-
-    Args:
-        deviation: standard deviation over the seeds.
-        image_error, margin: as above, on the same scale.
+    then lies within the margin or on one side. ``deviation`` is that over the seeds.
     """
     n = np.arange(SEEDS_NEEDED, 10_000)
     variance = deviation**2 / n + np.nan_to_num(image_error) ** 2
@@ -163,6 +96,22 @@ def scaled(unit: str, values: Any) -> np.ndarray:
         return np.where(values >= 0, np.log(values), np.nan)
 
 
+def summary(unit: str, values: Any, image_error: float, *, exact: bool) -> dict[str, float]:
+    """What a row of the table has of its values; ``image_error`` is of logarithms for a ratio."""
+    values, margin = scaled(unit, values), MARGINS.get(unit, math.nan)
+    values = values[np.isfinite(values)]  # a seed to which the score does not apply says nothing
+    mean, low, high, error, freedom = interval(values, image_error)
+    if exact:
+        mean, low, high, error, freedom = values[-1], values.min(), values.max(), 0.0, math.inf
+    back, needed = np.exp if unit == RATIO else np.asarray, math.nan
+    if len(values) > 1 and not exact:
+        needed = seeds_needed(values.std(ddof=1), image_error, margin)
+    numbers = {"estimate": mean, "low": low, "high": high, "margin": margin}
+    numbers = {name: float(back(value)) for name, value in numbers.items()}
+    more = {"seeds": len(values), "error": float(error), "freedom": float(freedom)}
+    return numbers | more | {"image_error": image_error, "seeds_needed": needed}
+
+
 ROW_RULE = (
     f"One value per seed; the {LEVEL:.0%} interval of their mean is Student's t with the standard "
     "errors over seeds and over images added in quadrature (degrees of freedom of Welch and "
@@ -174,25 +123,26 @@ ROW_RULE = (
 )
 
 
-def verdict(
-    mean: float, error: float, freedom: float, ends: Sequence[float], margin: float
-) -> tuple[str, float]:
-    """The verdict on one row by ``ROW_RULE``, and the level at which it would just change.
+def verdict(row: Any, ends: Sequence[float], factor: float = 1.0) -> tuple[str, float]:
+    """The verdict on a row of the table by ``ROW_RULE``, and the level at which it would change.
 
-    Args:
-        mean, error, freedom: of ``interval``, on the scale of the unit.
-        ends: the sentence is true of effects between these two, on that scale.
-        margin: within which a difference does not matter; 0 for a unit without one.
+    The sentence is true of effects between ``ends``; ``factor`` multiplies the margin.
     """
+    if row.exact:  # there is no margin: it lies between the ends, or it does not
+        return (SUPPORTED if ends[0] <= row.low and row.high <= ends[1] else NOT_SUPPORTED), 0.0
+    if row.seeds < SEEDS_NEEDED or math.isnan(row.error):
+        return UNDECIDED, 1.0
+    mean, ends = float(scaled(row.unit, row.estimate)), scaled(row.unit, ends)
     inside = min(mean - ends[0], ends[1] - mean)
     answers = [(SUPPORTED, inside), (NOT_SUPPORTED, -inside)]
-    dividing = [end for end in ends if math.isfinite(end)]
+    dividing = ends[np.isfinite(ends)]
     if len(dividing) == 1:  # what is true of a range has no value of no difference
         # Equivalence by two one-sided tests (Schuirmann, 1987).
+        margin = MARGINS.get(row.unit, 0.0) * factor
         answers.insert(0, (NO_DIFFERENCE, margin - abs(mean - dividing[0])))
     for answer, distance in answers:
         if distance > 0:
-            p = 2 * float(stdtr(freedom, -distance / error)) if error else 0.0  # all seeds alike
+            p = 2 * float(stdtr(row.freedom, -distance / row.error)) if row.error else 0.0
             if p <= 1 - LEVEL:
                 return answer, p
     return UNDECIDED, 1.0
@@ -208,11 +158,7 @@ SENTENCE_RULE = (
 
 
 def sentence(rows: Sequence[tuple[str, float]]) -> tuple[str, float]:
-    """The verdict on a sentence by ``SENTENCE_RULE``, and the level at which it would just change.
-
-    Args:
-        rows: what ``verdict`` says of each row that the sentence rests on.
-    """
+    """``SENTENCE_RULE`` on what ``verdict`` says of rows; the level at which that would change."""
     verdicts = {answer for answer, _ in rows}
     if verdicts == {SUPPORTED}:
         return SUPPORTED, max(p for _, p in rows)
@@ -232,23 +178,27 @@ def holm(probabilities: Sequence[float]) -> np.ndarray:
     return np.minimum(1, adjusted)[np.argsort(order)]
 
 
-# -- scores of images, and of bootstrap draws of them ----------------------------------------------
+# -- scores of test images, and of bootstrap draws of them ----------------------------------------
 
 
-def image_scores(score: Score, folders: Iterable[Sequence[Path]]) -> np.ndarray:
-    """A score of all images and of bootstrap draws of them: float (seeds, 1 + draws).
+def image_scores(
+    score: Score, combine: Score, tables: Sequence[pd.DataFrame]
+) -> tuple[np.ndarray, int]:
+    """What ``combine`` makes of the scores of one run of each table, which have the same seeds.
 
-    Args:
-        score: takes ``drawn`` of each of the folders.
-        folders: for each seed the runs that are compared.
+    Returns:
+        Scores of all test images, then of bootstrap draws of them, float (seeds, 1 + draws); and
+        the number of images.
     """
-    return np.array([score(*map(drawn, row)) for row in folders])
+    rows = list(zip(*(table.folder for table in tables), strict=True))
+    scores = [combine(*(score(drawn(folder)) for folder in row)) for row in rows]
+    return np.array(scores), len(counts_of(rows[0][0])["pixels"])
 
 
 def image_error(unit: str, scores: np.ndarray) -> float:
     """Standard error of the seeds' mean due to the choice of images, from ``image_scores``."""
     scores = scaled(unit, scores)
-    scores[np.isinf(scores)] = np.nan  # a ratio to nothing
+    scores = np.where(np.isinf(scores), np.nan, scores)  # a ratio to nothing
     scores = scores[~np.isnan(scores[:, 0]), 1:]
     return float(np.nanstd(scores.mean(0))) if len(scores) else math.nan
 
@@ -263,22 +213,21 @@ def counts_of(folder: Path) -> Tables:
     at least half of its pixels inside are predicted, but less than half of those at its edge.
     """
     tables = dict(load_counts(SimpleNamespace(folder=folder, run_id=folder.name)))
-    for prefix in {name.removesuffix("pixels") for name in tables if name.endswith("pixels")}:
-        tp, fp, fn, _ = np.moveaxis(tables[f"{prefix}pixels"], -1, 0)
-        outline, _, true_outline, _ = np.moveaxis(tables[f"{prefix}boundary"], -1, 0)
+    for name in [name for name in tables if name.endswith("pixels")]:
+        tp, fp, fn, _ = np.moveaxis(tables[name], -1, 0)
+        outline, _, true_outline, _ = np.moveaxis(tables[name.replace("pixels", "boundary")], -1, 0)
         parts = np.stack((outline, tp + fp, true_outline, tp + fn), -1)
-        tables[f"{prefix}outlines"] = parts * ((tp + fp > 0) & (tp + fn > 0))[..., None]
+        both = (tp + fp > 0) & (tp + fn > 0)
+        tables[name.replace("pixels", "outlines")] = parts * both[..., None]
     inside, edge = share(tables["inside"]), share(tables["edge"])
     present, absent = ~np.isnan(inside + edge), tables["pixels"][..., [0, 2]].sum(-1) == 0
-    middle = present & (inside >= 0.5) & (edge < 0.5)
-    tables["middles"] = np.stack((present, middle), -1)
+    tables["middles"] = np.stack((present, present & (inside >= 0.5) & (edge < 0.5)), -1)
     tables["absent"] = np.stack((absent, absent & (tables["pixels"][..., 1] > 0)), -1)
     return tables
 
 
 @cache
 def drawn(folder: Path) -> Tables:
-    """A run's counts summed over its test images and over bootstrap draws, as ``draw`` has it."""
     return draw(counts_of(folder))
 
 
