@@ -199,7 +199,7 @@ def balanced_coefficients(records: Records) -> Drawn:
         chosen = runs.coefficient.isin((*COEFFICIENTS[family], extra)) & (runs.recipe == recipe)
         chosen = runs[chosen & (runs.dataset == dataset)]
         firsts.append(f"{recipe}, {dataset}, {_draw_seeds(ax, chosen, extra)}")
-        ax.set_title(f"{recipe}, {nb.SET_NAMES[dataset]}")
+        ax.set_title(f"{recipe}, {dataset}")
     # Equally long scales, wherever they begin: spreads over seeds can be compared.
     half = max(np.ptp(ax.get_ylim()) for ax in axes.flat) / 2
     for ax in axes.flat:

@@ -316,11 +316,11 @@ def equal_best(group: Group) -> Rows:
 # -- the losses -----------------------------------------------------------------------------------
 
 
-def both_ious(reading: str, *pair: pd.DataFrame, detail: str = "") -> Rows:
+def both_ious(reading: str, *pair: pd.DataFrame, **more: Any) -> Rows:
     """The first table's IoU minus the second's: of validation images, and beside it of the test."""
-    yield of_validation(f"validation IoU, {reading}", sub, *pair, detail=detail)
+    yield of_validation(f"validation IoU, {reading}", sub, *pair, **more)
     if not with_counts(*pair)[0].empty:
-        more = {"detail": detail, "deciding": False}
+        more["deciding"] = False
         yield of_images(f"test IoU, {reading}", "IoU", mean_iou, *pair, **more)
 
 
@@ -335,9 +335,11 @@ def combination_best(group: Group) -> Rows:
     yield from both_ious(reading, ours, group.best(better), detail=detail)
     for loss in ("bce", "bce_dice"):  # beside the report's: what is usual
         if (group.all.loss == loss).any():
-            reading = f"test IoU, MSE + Dice minus {config.LOSS_NAMES[loss]}"
-            pair = group.best("mse_dice"), group.runs(loss)
-            yield of_images(reading, "IoU", mean_iou, *pair, deciding=False)
+            reading = f"MSE + Dice minus {config.LOSS_NAMES[loss]}"
+            yield from both_ious(reading, group.best("mse_dice"), group.runs(loss), deciding=False)
+    if (group.all.part == "network=unet").any():
+        reading = "mUNet with ASPP minus a plain U-Net"
+        yield from both_ious(reading, *group.pair("network=unet"), deciding=False)
 
 
 @claim(8, "MSE alone comes second, Dice alone last", "4.4", ABOVE_0, "17 to 28")
@@ -415,6 +417,3 @@ def aspp_helps(group: Group) -> Rows:
     yield from ablated(group, PARTS["no ASPP"], "with ASPP minus without")
     reading = "rates 2, 4, 6 minus rates 1, 2, 4"
     yield from ablated(group, PARTS["ASPP at rates 1, 2, 4"], reading, deciding=False)
-    if (group.all.part == "network=unet").any():  # beside the report's: what is usual
-        reading, pair = "test IoU, mUNet with ASPP minus a plain U-Net", group.pair("network=unet")
-        yield of_images(reading, "IoU", mean_iou, *pair, deciding=False)
