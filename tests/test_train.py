@@ -39,11 +39,6 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
-@pytest.fixture
-def every_step_logged(monkeypatch):
-    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, log_every=1))
-
-
 # What a run leaves behind
 
 
@@ -80,10 +75,10 @@ def test_weights_and_counts_are_those_of_the_scores(smoke_runs, smoke_run):
     assert moved < 0.01
 
 
-@pytest.mark.usefixtures("every_step_logged")
-def test_the_first_iteration_by_hand(tmp_path):
+def test_the_first_iteration_by_hand(tmp_path, monkeypatch):
     """The first logged loss is that of a fresh network on the first batch."""
-    folder = train(replace(CONFIG, epochs=1), SETS, runs=tmp_path, progress=False)
+    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, log_every=1))
+    train(replace(CONFIG, epochs=1), SETS, runs=tmp_path, progress=False)
     rows = history(load_runs("smoke", tmp_path).iloc[0])
     order = np.random.SeedSequence([0, 0]).generate_state(1)[0]
     first = np.random.default_rng(int(order)).permutation(40)[:8]
@@ -95,7 +90,6 @@ def test_the_first_iteration_by_hand(tmp_path):
     assert rows.mse_gradient.to_numpy() == pytest.approx(
         2 * np.sqrt(rows.mse / output.numel()), rel=1e-4
     )
-    assert json.loads((folder / "run.json").read_text())["data"]["images"] == 40
 
 
 def test_a_record_is_not_trained_again_nor_taken_for_another(smoke_run, tmp_path):
@@ -112,33 +106,28 @@ def test_a_record_is_not_trained_again_nor_taken_for_another(smoke_run, tmp_path
         train(CONFIG, SETS, runs=tmp_path, wait=False)
 
 
-@settings(max_examples=12)
+@settings(max_examples=10)
 @given(
     classes=st.integers(1, 7),
     images=st.integers(1, 9),
-    side=st.sampled_from([8, 16]),
     lacking=st.sets(st.sampled_from(["training", "validation", "test"])),
     recipe_and_loss=st.sampled_from(
         [("report", "mse"), ("corrected", "bce"), ("corrected", "dice")]
     ),
 )
 def test_the_smallest_sets_end_in_a_record_that_can_be_read(
-    tmp_path_factory, classes, images, side, lacking, recipe_and_loss
+    tmp_path_factory, classes, images, lacking, recipe_and_loss
 ):
     """Of every class count, without any object, with a last batch of a single image."""
     runs, rng = tmp_path_factory.mktemp("runs"), np.random.default_rng(0)
     specs = class_specs([f"class {c}" for c in range(classes)])
     data = []
     for part, count in (("training", images), ("validation", 1), ("test", 1)):
-        masks = rng.random((count, classes, side, side)) < (part not in lacking) / 3
-        pixels = rng.integers(0, 256, (count, 3, side, side), np.uint8)
+        masks = rng.random((count, classes, 16, 16)) < (part not in lacking) / 3
+        pixels = rng.integers(0, 256, (count, 3, 16, 16), np.uint8)
         data.append(SegmentationSet(pixels, masks, [[]] * count, specs))
     dataset = dataset_of([spec.name for spec in specs])
     config = TrainConfig(dataset, *recipe_and_loss, 1e-4, profile="smoke", epochs=1)
-    if (images, side) == (1, 8):  # all that one channel is at the bottom of the U
-        with pytest.raises(BadInput, match="single training image"):
-            train(config, data, runs=runs)
-        return
     train(config, data, runs=runs, progress=False)
     [run] = load_runs("smoke", runs).itertuples()
     assert (run.status, run.images) == ("finished", images)
@@ -154,39 +143,30 @@ def test_a_diverging_run_says_where(tmp_path, monkeypatch):
     config = TrainConfig("shapes5", "corrected", "mse", 1e30, profile="smoke")
     folder = train(config, SETS, runs=tmp_path, progress=False)
     assert files(folder).keys() == {"history.csv", "run.json"}
-    error = json.loads((folder / "run.json").read_text())["error"]
-    assert f"at iteration 2 of {config.run_id}" in error
-    assert "last good checkpoint: none" in error
     run = load_runs("smoke", tmp_path).iloc[0]
+    assert f"at iteration 2 of {config.run_id}; whole epochs in its checkpoint: 0" in run.error
     assert (run.status, run.score) == ("diverged", -math.inf)
     assert history(run).iteration.tolist() == [4]
 
 
-def test_a_late_divergence_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+def test_late_trouble(tmp_path, monkeypatch):
+    """Running variances that half precision cannot hold are kept; what diverges then says where.
+
+    Fed with 0..255, a network's running variances pass half precision's 65,504.
+    """
     real = Run.step
 
-    def spoiled(run, indices, step, **options):
-        if step == 6:  # the second epoch's first
+    def step(run, indices, step, **options):
+        run.model.down_norm_outer.running_var.fill_(1e6)
+        if run.config == CONFIG and step == 6:  # the second epoch's first
             nn.init.constant_(run.model.head.bias, math.inf)
         return real(run, indices, step, **options)
 
-    monkeypatch.setattr(Run, "step", spoiled)
-    folder = train(CONFIG, SETS, runs=tmp_path, progress=False)
-    error = json.loads((folder / "run.json").read_text())["error"]
-    assert "at iteration 6 of" in error
-    assert f"{folder / 'checkpoint.pt'}, after epoch 1" in error
-    assert (folder / "checkpoint.pt").is_file()
-
-
-def test_weights_on_disk_keep_what_half_precision_cannot_hold(tmp_path, monkeypatch):
-    """Fed with 0..255, a network's running variances pass half precision's 65,504."""
-    real = Run.step
-
-    def step(run, *arguments, **options):
-        run.model.down_norm_outer.running_var.fill_(1e6)
-        return real(run, *arguments, **options)
-
     monkeypatch.setattr(Run, "step", step)
+    folder = train(CONFIG, SETS, runs=tmp_path, progress=False)
+    error = read_run(folder)["error"]
+    assert f"at iteration 6 of {CONFIG.run_id}; whole epochs in its checkpoint: 1" in error
+    assert (folder / "checkpoint.pt").is_file()
     weights = load_file(train(REPORT, SETS, runs=tmp_path, progress=False) / WEIGHTS)
     assert (weights["down_norm_outer.running_var"] > 65_504).all()
     assert weights["stem.weight"].dtype == torch.float16
@@ -199,9 +179,13 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("config", [CONFIG, REPORT, LIVE], ids=["adamw", "sgd", "muon"])
-@pytest.mark.parametrize("data", [SETS, [SETS[0].subset(range(33)), *SETS[1:]]], ids=["40", "33"])
-def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, data, tmp_path):
+@pytest.mark.parametrize(
+    ("config", "images"), [(CONFIG, 33), (CONFIG, 40), (REPORT, 33), (LIVE, 40)]
+)
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, images, tmp_path):
+    """Of 33 images the last is trained with the batch before it: batch norm needs two."""
+    data = [SETS[0].subset(range(images)), *SETS[1:]]
+
     def stop(run):
         if len(run.epochs) == 1:
             raise Interrupted

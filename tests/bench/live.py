@@ -4,6 +4,7 @@ Everything that it takes is the package's own and is called by one command; ``da
 lists all runs.
 """
 
+import json
 import subprocess
 import sys
 import time
@@ -15,7 +16,6 @@ import pandas as pd
 from seghw.config import DATA, RUNS, TrainConfig
 from seghw.io import atomic_write
 from seghw.runs import read_run
-from seghw.train.records import read_record
 
 COMMAND = "train --dataset shapes5 --recipe corrected --profile live --seed"
 
@@ -36,7 +36,7 @@ def bench_live(
         seconds = time.perf_counter() - start
         config = TrainConfig("shapes5", "corrected", "mse_dice", 2e-2, 0.1, seed, "live")
         folder = Path(runs, "live", config.run_id)
-        bfloat16 = int(read_record(folder)["machine"]["bfloat16"])
+        bfloat16 = int(json.loads((folder / "run.json").read_text())["machine"]["bfloat16"])
         score = round(read_run(folder)["score"], 4)
         row = {"seed": seed, "seconds": round(seconds, 1), "iou": score, "bfloat16": bfloat16}
         rows.append(row)
