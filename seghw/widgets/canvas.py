@@ -62,9 +62,6 @@ class OutputCanvas(Canvas):
         output: of the network for it, float (C, H, W).
         classes: one per channel.
         threshold: above it a pixel is predicted; None decides by the classes' bands.
-
-    Raises:
-        BadInput: the output does not fit the image and the classes.
     """
 
     def __init__(
