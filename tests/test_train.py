@@ -1,12 +1,6 @@
 """One run: what it leaves behind, that interruptions leave no trace, and the optimizers."""
 
-import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -202,30 +196,6 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, images, tmp_
     assert resumed == expected
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
-    """SIGKILL after the first epoch, start again: the same history, weights and counts."""
-    config = replace(CONFIG, epochs=3)
-    expected = files(train(config, SETS, runs=tmp_path, progress=False))
-    code = (
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from seghw.config import TrainConfig; from seghw.data import shapes\n"
-        "from seghw.train import train\n"
-        "sets = [shapes.generate(count, seed, 32) for seed, count in enumerate((40, 8, 6))]\n"
-        f"train(TrainConfig(**{config.to_dict()!r}), sets, runs=sys.argv[1])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
-    folder = tmp_path / "killed" / "smoke" / config.run_id
-    while process.poll() is None and not (folder / "checkpoint.pt").is_file():
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (folder / "run.json").exists()
-    killed = files(train(config, SETS, runs=tmp_path / "killed", progress=False))
-    del expected["run.json"], killed["run.json"]
-    assert killed == expected
-
-
 # The learning rate and the optimizers
 
 
@@ -261,31 +231,12 @@ def test_muon_is_torchs(shape):
     assert torch.equal(model.weight.flatten(1), matrix)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
 @pytest.mark.parametrize("shape", [(16, 16), (32, 9), (9, 32)])
-def test_newton_schulz_is_the_quintic_of_the_singular_values(shape, dtype, tolerance):
+def test_newton_schulz_is_the_quintic_of_the_singular_values(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     u, s, v = torch.linalg.svd(matrix.double(), full_matrices=False)
     s /= s.norm()
     for _ in range(5):
         s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
-    expected, moved = u @ s.diag() @ v, orthogonal(matrix, dtype)
-    assert moved.dtype == torch.float32
-    assert (moved - expected).norm() < tolerance * expected.norm()
-
-
-def test_a_live_run_can_be_watched(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setitem(PROFILES, "live", replace(PROFILES["live"], log_every=2))
-    train(
-        LIVE,
-        [shapes.generate(128, 0, 32), *SETS[1:]],
-        runs=tmp_path,
-        progress=False,
-        watch=lambda run: seen.append((len(run.history), run.model.training)),
-    )
-    assert seen == [(n, True) for n in range(1, 5)]  # every two of two times 4 batches
-    run = load_runs("live", tmp_path).iloc[0]
-    assert history(run).iteration.tolist() == [2, 4, 6, 8]
-    record = json.loads((run.folder / "run.json").read_text())
-    assert isinstance(record["machine"]["bfloat16"], bool)
+    expected, moved = u @ s.diag() @ v, orthogonal(matrix, torch.float32)
+    assert (moved - expected).norm() < 1e-4 * expected.norm()

@@ -10,14 +10,11 @@ class MuonAndAdamW(torch.optim.AdamW):
     Muon (K. Jordan et al., https://kellerjordan.github.io/posts/muon, 2024) replaces a matrix's
     momentum by the nearest matrix whose rows and columns are orthogonal, so that no direction
     of a layer waits for another. A kernel (out, in, k, k) counts as a matrix (out, in k k). The
-    first and the last layer, biases and norms are AdamW's, as its authors advise.
-    (``torch.optim.Muon`` takes matrices only, and computes in bfloat16 also where a processor has
-    to emulate it.) A training loop that sets a group's rate multiplies it by its ``times``.
+    first and the last layer, biases and norms are AdamW's, as its authors advise. (torch's own Muon
+    takes matrices only, and computes in bfloat16 also where a processor has to emulate it.)
 
-    Args:
-        model: the network.
-        learning_rate: of AdamW; Muon's is 15 times as large.
-        dtype: that matrices are orthogonalized in, bfloat16 where the processor multiplies it.
+    Muon's rate is 15 times AdamW's: a loop multiplies the rate by a group's ``times``. Matrices are
+    orthogonalized in ``dtype``, bfloat16 where the processor multiplies it.
     """
 
     def __init__(self, model: nn.Module, learning_rate: float, dtype: torch.dtype) -> None:
@@ -48,10 +45,6 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """About the nearest matrix with orthogonal rows or columns, by five Newton-Schulz steps.
 
     The quintic and its coefficients are Jordan's: singular values end between 0.7 and 1.2.
-
-    Args:
-        matrix: float (rows, columns).
-        dtype: to compute in.
     """
     x = matrix.to(dtype)
     wide = x if x.shape[0] <= x.shape[1] else x.T

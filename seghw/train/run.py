@@ -48,10 +48,11 @@ def train(
     wait: bool = True,
     watch: Callable[["Run"], None] | None = None,
 ) -> Path:
-    """Train one configuration, unless its record is there already.
+    """Train one configuration, unless its record is there; returns the run's folder.
 
     A run that was interrupted goes on after its last whole epoch, and ends with the weights and
-    the history that it would have had anyway.
+    the history that it would have had anyway. If the loss left the finite numbers, the record's
+    status is ``"diverged"``.
 
     Args:
         config: everything that the run depends on.
@@ -60,16 +61,11 @@ def train(
         runs: where the record goes: ``runs/<profile>/<run_id>/``.
         device: default ``best_device()``.
         progress: show a bar with the loss and the time left.
-        wait: wait while another process trains this run.
+        wait: wait while another process trains this run; else ``filelock.Timeout`` is raised.
         watch: called with the ``Run`` whenever the history has a new row.
 
-    Returns:
-        The run's folder; its record's status is ``"diverged"`` if the loss left the finite numbers.
-
     Raises:
-        BadInput: a record of this configuration on other data is in the way, or the data does
-            not have the configuration's classes.
-        filelock.Timeout: another process is training it, and ``wait`` is false.
+        BadInput: the data has other classes, or the record or checkpoint is of other data.
     """
     folder = Path(runs, config.profile, config.run_id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,15 +165,10 @@ class Run:
         return None
 
     def step(self, indices: np.ndarray, step: int, *, measure_gradients: bool):
-        """One optimizer step on the images of ``indices``.
+        """One optimizer step on the images of ``indices``: ``losses.LossTerms``, and None or norms.
 
-        Args:
-            indices: into the training set.
-            step: from 1 on, over all epochs; the learning rate depends on it.
-            measure_gradients: also return the gradient norms of both terms.
-
-        Returns:
-            ``losses.LossTerms``, and ``losses.GradientBalance`` or None.
+        ``step`` counts from 1 on, over all epochs; the learning rate depends on it. The norms of
+        both terms' gradients are a ``losses.GradientBalance``.
         """
         config, recipe, dice = self.config, self.recipe, DICE_LOSSES[self.config.recipe]
         images, masks = self.training.images[indices], self.training.masks[indices]
@@ -231,10 +222,11 @@ class Run:
             for test in self.test:
                 masks = predict(self.model, test.images, self.recipe, self.config.dataset)
                 save_counts(count_tables(masks, test, self.config), self.folder)
+        on_cuda = self.device.type == "cuda"
         record = {
             "run_id": self.config.run_id,
             "status": "diverged" if error else "finished",
-            **({"error": error} if error else {}),
+            "error": error,
             "config": self.config.to_dict(),
             "epochs": self.epochs,
             "wall_time_s": round(self.seconds, 1),
@@ -245,7 +237,16 @@ class Run:
                 "digest": self.digest,
             },
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
-            "machine": _machine(self.device) | {"bfloat16": self.bfloat16},
+            "machine": {
+                "system": platform.system(),
+                "processor": platform.machine(),
+                "cores": os.cpu_count(),
+                "threads": torch.get_num_threads(),
+                "device": torch.cuda.get_device_name() if on_cuda else self.device.type,
+                # Convolutions on a GPU may round their factors to 10 bits of mantissa.
+                "tf32": on_cuda and torch.backends.cudnn.allow_tf32,
+                "bfloat16": self.bfloat16,
+            },
         }
         with atomic_write(self.folder / "run.json") as path:
             path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -276,18 +277,3 @@ def _check_data(config: TrainConfig, data: Sequence[SegmentationSet], folder: Pa
             )
     if (folder / "run.json").is_file() and read_run(folder)["digest"] != digest(data[0]):
         raise BadInput(f"{folder} was trained on other data; choose another folder for the records")
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    about = {
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": device.type,
-    }
-    if device.type == "cuda":
-        # torch's default there: convolutions round their factors to 10 bits of mantissa.
-        rounded = torch.backends.cudnn.allow_tf32
-        about |= {"device": torch.cuda.get_device_name(), "tf32": rounded}
-    return about

@@ -23,18 +23,10 @@ from seghw.errors import BadInput, reason
 def grid(
     dataset: str, recipe: str, *, profile: str = "laptop", seeds: Sequence[int] = SEEDS
 ) -> list[TrainConfig]:
-    """The report's grid for one data set, seed by seed.
+    """The report's grid for one data set: every loss at every learning rate of the recipe.
 
-    Every loss at every learning rate of the recipe, the combined one with every coefficient.
-
-    Args:
-        dataset: key of ``config.DATASETS``.
-        recipe: key of ``config.RECIPES``.
-        profile: key of ``config.PROFILES``.
-        seeds: the outermost loop, so that an interrupted sweep leaves whole grids.
-
-    Raises:
-        BadInput: a name that is not known.
+    ``dataset``, ``recipe`` and ``profile`` are names of ``config``. Seeds are the outermost loop,
+    so that an interrupted sweep leaves whole grids.
     """
     coefficients = COEFFICIENTS[family_of(dataset)]
     losses = [("mse", None), ("dice", None), *(("mse_dice", float(c)) for c in coefficients)]
@@ -70,8 +62,7 @@ def sweep(
     """Train every configuration that has no record yet, each in a process of its own.
 
     One that fails or is killed stops no other, and the next sweep resumes it from its checkpoint.
-    Sweeps over the same folder, also on several machines, share the work: what one is training,
-    the others leave alone.
+    Sweeps over the same folder, also on several machines, share the work.
 
     Args:
         configs: what to train.
@@ -83,8 +74,8 @@ def sweep(
         progress: show a bar with the time left.
 
     Returns:
-        By run id, what became of it: ``"trained"``, ``"skipped"`` (its record was there),
-        ``"elsewhere"`` (another sweep is training it), or the last line of its error.
+        By run id: ``"trained"``, ``"skipped"`` (its record was there), ``"elsewhere"`` (another
+        sweep is training it), or the last line of its error.
 
     Raises:
         BadInput: fewer than one job, no Dask, or nothing answers at the address.
@@ -142,13 +133,7 @@ _PROCESSES: set[subprocess.Popen] = set()
 
 
 def train_in_process(config: str, runs: str, threads: int) -> str:
-    """Train in a process of its own, so that whatever ends it ends no other run; what came of it.
-
-    Args:
-        config: as JSON.
-        runs: where the record goes.
-        threads: to compute on.
-    """
+    """Train ``config``, JSON, in a process of its own; returns what came of it."""
     command = [sys.executable, "-m", "seghw", "train", "--config", config, "--runs", runs]
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
