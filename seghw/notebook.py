@@ -207,15 +207,10 @@ def legend(
 
 
 def evaluation_panel(data: "SegmentationSet", masks: np.ndarray, i: int, title: str = "") -> Figure:
-    """Image, truth, all predicted, and one predicted mask per class as in Listing 4.
+    """Image ``i`` of a set, its truth, all predicted, and each class's mask as in Listing 4.
 
-    The frame of a class's panel has its color, and the white line is the true boundary.
-
-    Args:
-        data: the set.
-        masks: bool (N, C, H, W), predicted for the whole set.
-        i: which image to show.
-        title: above the panel.
+    ``masks``, bool (N, C, H, W), are those of the whole set. The frame of a class's panel has its
+    color, and the white line is the true boundary.
     """
     image, classes = data.images[i], data.classes
     columns = (len(classes) + 4) // 2
@@ -244,14 +239,9 @@ def loss_name(run: Any) -> str:
 
 
 def plot_history(ax: Axes, run: Any, column: str, *, rows: int = 1, **style: Any) -> None:
-    """A column of a run's history over the iterations.
+    """A column of a run's history over the iterations; ``run`` is a row of ``runs.load_runs``.
 
-    Args:
-        ax: where.
-        run: a row of ``runs.load_runs``.
-        column: ``"loss"``, ``"mse"``, ``"dice"``, ...
-        rows: of the history that are averaged around each point, against the noise of batches.
-        style: passed on to ``Axes.plot``.
+    ``rows`` of the history are averaged around each point, against the noise of batches.
     """
     table = history(run)
     values = table[column].rolling(rows, center=True, min_periods=1).mean()
@@ -281,12 +271,11 @@ def log_scale(ax: Axes, axis: str = "x") -> None:
 
 def describe_run(run: Any) -> str:
     """A sentence with the run's settings, for captions."""
-    return (
-        f"Run: recipe {run.recipe}, {loss_name(run)}, learning rate {run.learning_rate:g}, "
-        f"seed {run.seed}, profile {run.profile}."
-    )
+    rate = f"learning rate {run.learning_rate:g}"
+    about = f"recipe {run.recipe}, {loss_name(run)}, {rate}, seed {run.seed}"
+    return f"Run: {about}, profile {run.profile}."
 
 
 def set_name(run: Any) -> str:
-    """What captions call the data set that a run was trained on."""
+    """What captions call a run's data set."""
     return SET_NAMES[run.dataset]

@@ -111,14 +111,7 @@ def reading(path: Path, missing: str) -> Iterator[None]:
 
 
 def history(run: Any) -> pd.DataFrame:
-    """Losses and gradient norms over the iterations of a run, a row of ``load_runs``.
-
-    Returns:
-        The columns ``HISTORY``.
-
-    Raises:
-        BadInput: the file is missing or damaged.
-    """
+    """The columns ``HISTORY`` of a run, a row of ``load_runs``; ``BadInput`` if damaged."""
     path = run.folder / "history.csv"
     with reading(path, f"{path} is missing; remove its folder and train the run again"):
         return pd.read_csv(path, dtype=dict.fromkeys(HISTORY[1:], float))[HISTORY]
@@ -128,7 +121,7 @@ def load_counts(run: Any) -> Mapping[str, np.ndarray]:
     """The tables of ``counts.npz`` by name, int64 (N, C, k); N test images, C classes.
 
     Raises:
-        BadInput: the file is missing or damaged.
+        BadInput: the file is missing or damaged, as in ``history``.
     """
     path = run.folder / "counts.npz"
     missing = (

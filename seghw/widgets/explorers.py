@@ -25,13 +25,9 @@ POSITION = 8
 
 
 class Explorer(widgets.Box):
-    """Controls and the picture that they move, beside each other where there is room.
+    """Controls, by the names of their values, and the picture that they move.
 
-    Args:
-        draw: called with axes and, by name, the controls' values.
-        size: of the picture, inches.
-        columns: of axes.
-        controls: of ipywidgets, by the names of their values.
+    ``draw`` is called with a row of ``columns`` axes and the values; ``size`` is in inches.
     """
 
     def __init__(
@@ -179,11 +175,10 @@ def draw_decision(
 def explore_decision(
     outputs: Mapping[str, tuple[np.ndarray, np.ndarray, tuple[float, float]]],
 ) -> widgets.Widget:
-    """A slider for both ends of the band, over one of several outputs.
+    """A slider for both ends of the band; with its upper end at the right it is open above.
 
-    Args:
-        outputs: by name, one class's output float (H, W), its true mask bool (H, W), and the band
-            to begin with. With its upper end at the right the band is open above.
+    ``outputs``: by name, one class's output float (H, W), its true mask bool (H, W), and the band
+    to begin with.
     """
 
     def explorer(output: np.ndarray, truth: np.ndarray, band: tuple[float, float]) -> Explorer:
@@ -208,11 +203,9 @@ def explore_decision(
 
 
 def draw_runs(axes: np.ndarray, runs: pd.DataFrame) -> None:
-    """Lay the two terms and the scores of up to three runs over one another.
+    """Lay MSE, Dice term and validation IoU of up to three runs over one another, on three axes.
 
-    Args:
-        axes: three, for the MSE, the Dice term, and the validation mean IoU.
-        runs: rows of the table of runs; the same one may come twice.
+    ``runs``: rows of the table of runs; the same one may come twice.
     """
     looks = ((nb.BLUE, "-"), (nb.RED, "--"), (nb.GREEN, ":"))
     for (_, run), (color, dashes) in zip(runs.iterrows(), looks, strict=False):
