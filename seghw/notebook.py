@@ -238,13 +238,16 @@ def loss_name(run: Any) -> str:
     return name.replace("coefficient", f"{run.coefficient:g}") if "coefficient" in name else name
 
 
-def plot_history(ax: Axes, run: Any, column: str, *, rows: int = 1, **style: Any) -> None:
+def plot_history(
+    ax: Axes, run: Any, column: str, *, rows: int = 1, times: float = 1, **style: Any
+) -> None:
     """A column of a run's history over the iterations; ``run`` is a row of ``runs.load_runs``.
 
-    ``rows`` of the history are averaged around each point, against the noise of batches.
+    ``rows`` of the history are averaged around each point, against the noise of batches; ``times``
+    is a factor, such as a coefficient.
     """
     table = history(run)
-    values = table[column].rolling(rows, center=True, min_periods=1).mean()
+    values = times * table[column].rolling(rows, center=True, min_periods=1).mean()
     ax.plot(table.iteration, values, **{"markevery": max(1, len(table) // 6), **style})
     ax.set_xlabel("iteration")
 
