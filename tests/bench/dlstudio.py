@@ -79,9 +79,6 @@ def dlstudio_on(data: SegmentationSet, batch_size: int = 4) -> Iterator[Course]:
         yield Course(archive, studio, segmenter, kind(studio, segmenter, "train", archive.name))
 
 
-# -- data ------------------------------------------------------------------------------------------
-
-
 def bench_data(count: int = 400, batch_size: int = 4, rounds: int = 31) -> Measured:
     """DLStudio's __getitem__ and default_collate, and ours as in seghw.train."""
     with dlstudio_on(shapes.generate(count, seed=0), batch_size) as course:
@@ -91,52 +88,30 @@ def bench_data(count: int = 400, batch_size: int = 4, rounds: int = 31) -> Measu
         following = itertools.cycle(order).__next__
         calls = {n: lambda side=side: side(following()) for n, side in sides.items()}
         seconds = interleave(calls, rounds)
-    theirs, memory, disk = seconds.median()
-    numbers = {"from memory, x": theirs / memory, "from disk, x": theirs / disk}
+    numbers = {"a batch, x": np.divide(*seconds.median())}
     about = f"Shuffled batches of {batch_size} images of 64 x 64 as float32 inputs and targets."
     return about, seconds, {**numbers, "largest difference of the batches": difference}
 
 
 def gather_sides(course: Course) -> dict[str, Callable[[np.ndarray], tuple]]:
     """What is timed: functions from indices to inputs and targets, DLStudio's first."""
-    in_memory, folder = purdue.read_archive(course.archive), course.archive.with_name("set")
-    in_memory.save(folder)
+    data = purdue.read_archive(course.archive)
 
     def theirs(indices: np.ndarray) -> tuple:
         batch = course.collate(indices)
         return batch["image"], batch["mask_tensor"].type(torch.FloatTensor)
 
-    def ours(data: SegmentationSet, indices: np.ndarray) -> tuple:
+    def ours(indices: np.ndarray) -> tuple:
         x = REPORT.inputs(data.images[indices], "shapes5")
         return x, REPORT.targets(data.masks[indices], SHAPES5)
 
-    on_disk = SegmentationSet.load(folder)  # memory-mapped; its pages are in the system's cache
-    return {
-        "DLStudio, a batch": theirs,
-        "seghw, from memory": partial(ours, in_memory),
-        "seghw, from disk": partial(ours, on_disk),
-    }
+    return {"DLStudio": theirs, "seghw": ours}
 
 
 def largest_difference(sides: dict[str, Callable], indices: np.ndarray) -> float:
-    """Over the images and masks of a batch, between DLStudio and each of ours."""
-    theirs, *ours = (side(indices) for side in sides.values())
-    pairs = [pair for batch in ours for pair in zip(theirs, batch, strict=True)]
-    return max((a.float() - b).abs().max().item() for a, b in pairs)
-
-
-# -- evaluation ------------------------------------------------------------------------------------
-
-
-class Replay(nn.Module):
-    """A network without weights that always gives the same outputs, float (N, C, H, W)."""
-
-    def __init__(self, outputs: Tensor) -> None:
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.outputs.clone()  # DLStudio writes into it
+    """Over the images and masks of a batch."""
+    theirs, ours = (side(indices) for side in sides.values())
+    return max((a.float() - b).abs().max().item() for a, b in zip(theirs, ours, strict=True))
 
 
 def bench_evaluate(batch_size: int = 4, rounds: int = 11) -> Measured:
@@ -164,7 +139,8 @@ def bench_evaluate(batch_size: int = 4, rounds: int = 11) -> Measured:
 def dlstudio_display(course: Course, outputs: Tensor) -> Callable[[], Tensor]:
     """DLStudio's test of the archive's images; returns the grid that it would have shown."""
     shown: list[Tensor] = []
-    network = Replay(outputs)
+    network = nn.Identity()  # which always gives the same outputs; DLStudio writes into them
+    network.forward = lambda x: outputs.clone()
     torch.save(network.state_dict(), course.studio.path_saved_model)
     course.studio.display_tensor_as_image = shown.append
     batch = course.collate(np.arange(len(outputs)))
@@ -181,13 +157,12 @@ def dlstudio_display(course: Course, outputs: Tensor) -> Callable[[], Tensor]:
 def _display(images: np.ndarray, outputs: Tensor) -> np.ndarray:
     columns = []
     for image, channels in zip(images, REPORT.decode(outputs, SHAPES5).numpy(), strict=True):
-        pictures = [image.transpose(1, 2, 0), overlay(image, channels, SHAPES5)]
-        pictures += [overlay(None, channels[[k]], SHAPES5[k : k + 1]) for k in range(len(SHAPES5))]
-        columns.append(np.concatenate(pictures))
+        pairs = [
+            (image, channels, SHAPES5),
+            *((None, channels[[k]], [SHAPES5[k]]) for k in range(5)),
+        ]
+        columns.append(np.concatenate([image.transpose(1, 2, 0), *(overlay(*p) for p in pairs)]))
     return np.concatenate(columns, axis=1)
-
-
-# -- training --------------------------------------------------------------------------------------
 
 
 def bench_train(depth: int = 16, batch_size: int = 4, rounds: int = 21) -> Measured:
@@ -196,8 +171,7 @@ def bench_train(depth: int = 16, batch_size: int = 4, rounds: int = 21) -> Measu
     DLStudio's is from asking its own loader (four workers, already started) for a batch until it
     asks for the next; ours reads from memory and also watches the Dice.
     """
-    # The loader's workers work ahead by eight batches; they must have work to the end, as they
-    # have it in a long epoch.
+    # The loader's workers work ahead by eight batches; as in a long epoch, they have work to the end.
     steps = _WARM_UP + rounds
     seconds: list[dict[str, float]] = []
     with dlstudio_on(shapes.generate(batch_size * (steps + 10), seed=0), batch_size) as course:
