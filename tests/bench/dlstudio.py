@@ -171,7 +171,7 @@ def bench_train(depth: int = 16, batch_size: int = 4, rounds: int = 21) -> Measu
     DLStudio's is from asking its own loader (four workers, already started) for a batch until it
     asks for the next; ours reads from memory and also watches the Dice.
     """
-    # The loader's workers work ahead by eight batches; as in a long epoch, they have work to the end.
+    # The loader's workers work ahead by eight batches; they have work to the end, as in an epoch.
     steps = _WARM_UP + rounds
     seconds: list[dict[str, float]] = []
     with dlstudio_on(shapes.generate(batch_size * (steps + 10), seed=0), batch_size) as course:
