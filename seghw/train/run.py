@@ -130,38 +130,41 @@ class Run:
 
     def train(self, progress: bool, watch: Callable[["Run"], None] | None) -> str | None:
         """All epochs that are left; returns what went wrong if the loss left the finite numbers."""
-        config, per_epoch = self.config, self.steps_per_epoch
-        log_every = PROFILES[config.profile].log_every
-        bar = {"total": self.steps, "initial": len(self.epochs) * per_epoch, "unit": "batch"}
-        with tqdm(**bar, desc=config.run_id, disable=not progress) as bar:
-            for epoch in range(len(self.epochs), config.planned_epochs):
-                start, window = time.perf_counter(), []
-                self.model.train()
-                for step, indices in enumerate(self.order(epoch), epoch * per_epoch + 1):
-                    logged = step % log_every == 0 or step % per_epoch == 0
-                    terms, norms = self.step(indices, step, measure_gradients=logged)
-                    window.append(torch.stack(terms).detach())
-                    bar.update()
-                    if not logged:
-                        continue
-                    terms = torch.stack(window).cpu()
-                    means = terms.mean(0).tolist()
-                    self.history.append((step, *means, norms.mse, norms.dice))
-                    bar.set_postfix(loss=f"{means[0]:.4g}", refresh=False)
-                    if watch:
-                        watch(self)
-                    finite = terms[:, 0].isfinite().tolist()
-                    if not all(finite):
-                        loss = terms[finite.index(False), 0].item()
-                        at = step - len(finite) + 1 + finite.index(False)
-                        return (
-                            f"the loss became {loss} at iteration {at} of {config.run_id}; "
-                            f"whole epochs in its checkpoint: {epoch}"
-                        )
-                    window.clear()
+        done = len(self.epochs) * self.steps_per_epoch
+        bar = {"total": self.steps, "initial": done, "desc": self.config.run_id, "unit": "batch"}
+        with tqdm(**bar, disable=not progress) as bar:
+            for epoch in range(len(self.epochs), self.config.planned_epochs):
+                start = time.perf_counter()
+                if error := self._epoch(epoch, bar, watch):
+                    return (
+                        f"{error} of {self.config.run_id}; whole epochs in its checkpoint: {epoch}"
+                    )
                 self.epochs.append({"epoch": epoch + 1, **self._scores()})
                 self.seconds += time.perf_counter() - start
                 save_checkpoint(self)
+        return None
+
+    def _epoch(self, epoch: int, bar: tqdm, watch: Callable | None) -> str | None:
+        """Every training image once; returns what went wrong, if anything."""
+        self.model.train()
+        log_every, window = PROFILES[self.config.profile].log_every, []
+        for step, indices in enumerate(self.order(epoch), epoch * self.steps_per_epoch + 1):
+            logged = step % log_every == 0 or step % self.steps_per_epoch == 0
+            terms, norms = self.step(indices, step, measure_gradients=logged)
+            window.append(torch.stack(terms).detach())
+            bar.update()
+            if not logged:
+                continue
+            losses = torch.stack(window).cpu()
+            means = losses.mean(0).tolist()
+            self.history.append((step, *means, norms.mse, norms.dice))
+            bar.set_postfix(loss=f"{means[0]:.4g}", refresh=False)
+            if watch:
+                watch(self)
+            for back, loss in enumerate(losses[:, 0].tolist(), 1 - len(window)):
+                if not math.isfinite(loss):
+                    return f"the loss became {loss} at iteration {step + back}"
+            window.clear()
         return None
 
     def step(self, indices: np.ndarray, step: int, *, measure_gradients: bool):
