@@ -96,7 +96,7 @@ def test_folders_are_small():
 
 
 @pytest.mark.parametrize(
-    ("folder", "lines"), [("seghw", 11_900), ("tests", 7_600), ("tests/bench", 500)]
+    ("folder", "lines"), [("seghw", 11_470), ("tests", 7_050), ("tests/bench", 310)]
 )
 def test_budget(folder, lines):
     """What there is: lower it with the code. The aim is 6,000 of either, which is far."""
