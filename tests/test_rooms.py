@@ -96,7 +96,8 @@ def test_folders_are_small():
 
 
 @pytest.mark.parametrize(
-    ("folder", "lines"), [("seghw", 11_470), ("tests", 7_050), ("tests/bench", 310)]
+    ("folder", "lines"),
+    [("seghw", 11_470), ("tests", 7_050), ("tests/bench", 310), ("data/bench", 60)],
 )
 def test_budget(folder, lines):
     """What there is: lower it with the code. The aim is 6,000 of either, which is far."""
