@@ -105,7 +105,7 @@ def sweep(
                 future.cancel()
             for process in list(_PROCESSES):
                 process.terminate()
-            pool.shutdown()
+            pool.shutdown(wait=not client)  # Dask cancels instead
     return outcome
 
 
