@@ -196,7 +196,7 @@ def legend(
         handles = {}
         for ax in axes:
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
+                handles[label] = handles.pop(label, handle)  # the first of a name
     else:
         handles = {c.name: Patch(fc=np.array(c.color) / 255, ec=INK, lw=0.5) for c in classes}
     place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
