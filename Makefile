@@ -23,7 +23,7 @@ test-portable: .venv/ready
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(NBVAL)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest $(NBVAL)
 
-# Measured against DLStudio on this machine; written to data/bench/, from which the README quotes.
+# Measured against DLStudio on this machine, into data/bench/; data/bench/live.py is the speed run.
 bench: .venv/ready
 	$(BIN)/python -m tests.bench
 

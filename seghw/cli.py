@@ -7,31 +7,21 @@ quick. Bad input ends with one line and exit status 2, as argparse's own errors 
 """
 
 import argparse
+import json
+import signal
 import sys
 import warnings
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-from seghw.config import (
-    BALANCED,
-    DATA,
-    DATASETS,
-    DRAWN,
-    ELSEWHERE,
-    FIGURES,
-    LOSS_NAMES,
-    NETWORKS,
-    PROFILES,
-    RECIPES,
-    ROOT,
-    RUNS,
-    SPLITS,
-    TrainConfig,
-    dataset_of,
-    family_of,
-    settings_of,
-)
+from seghw import config
+from seghw.config import TrainConfig
 from seghw.errors import BadInput, whole_number
 
 
@@ -41,45 +31,56 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a narrow code page shows what it can
             stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
-    _end_as_on_ctrl_c()
+    for name in ("SIGTERM", "SIGHUP"):  # end a command as Ctrl-C does, workers included
+        with suppress(AttributeError, ValueError):  # Windows has no SIGHUP, threads have none
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = lambda message, *_, **__: _tell(message)
             return arguments.run(arguments) or 0
     except (BadInput, OSError) as error:
-        print(f"seghw: {_one_line(error)}", file=sys.stderr)
+        cause, name = getattr(error, "strerror", None), getattr(error, "filename", None)
+        _tell(f"{cause}: {name}" if cause and name else cause or " ".join(str(error).split()))
         return 2
     except KeyboardInterrupt:
-        print("seghw: interrupted; the same command goes on from here", file=sys.stderr)
+        _tell("interrupted; the same command goes on from here")
         return 130
 
 
-def _end_as_on_ctrl_c() -> None:
-    """Let SIGTERM and a closed terminal end a command as Ctrl-C does, workers included."""
-    import signal
-    import threading
-
-    if threading.current_thread() is threading.main_thread():  # else Python refuses
-        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.default_int_handler)
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+def _tell(message: object) -> None:
     print(f"seghw: {message}", file=sys.stderr)
 
 
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+# -- verbs and their options ------------------------------------------------------------------
+
+#: By name: what runs, which says in a line what it does, and its options as argparse takes them.
+VERBS: dict[str, tuple[Callable, tuple]] = {}
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse's, which would take ``--seed`` for ``--seeds``."""
+def verb(*options: tuple) -> Callable[[Callable], Callable]:
+    """Make the function below a command with these options."""
+    return lambda run: VERBS.setdefault(run.__name__.replace("_", " "), (run, options))[0]
 
-    def __init__(self, **options) -> None:
-        super().__init__(**options, allow_abbrev=False)
+
+def option(*names: str, **more: Any) -> tuple:
+    """What argparse's ``add_argument`` takes."""
+    return names, more
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Else argparse takes --seed for --seeds.
+    kind = partial(argparse.ArgumentParser, allow_abbrev=False)
+    parser = kind(prog="python -m seghw", description=__doc__.split("\n")[0])
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=kind)
+    data = verbs.add_parser("data", help="draw, read or write data sets")
+    sets = data.add_subparsers(required=True, metavar="SET", parser_class=kind)
+    for name, (run, options) in VERBS.items():
+        group, name = (sets, name[5:]) if name.startswith("data ") else (verbs, name)
+        command = group.add_parser(name.replace(" ", "-"), help=run.__doc__)
+        for names, more in options:
+            command.add_argument(*names, **more)
+        command.set_defaults(run=run)
+    return parser
 
 
 def _path(text: str) -> Path:
@@ -87,157 +88,137 @@ def _path(text: str) -> Path:
     return Path(text).expanduser().resolve()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m seghw", description=__doc__.split("\n")[0])
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_data(verbs.add_parser("data", help="draw, read or write data sets"))
-    _add_train(verbs.add_parser("train", help="train one run"))
-    _add_sweep(verbs.add_parser("sweep", help="train the report's grid, resumably"))
-    _add_evaluate(verbs.add_parser("evaluate", help="score a run and draw its panels"))
-    _add_claims(verbs.add_parser("claims", help="each sentence of the report, measured"))
-    _add_sam(verbs.add_parser("sam", help="a promptable segmenter and our network, compared"))
-    _add_figures(verbs.add_parser("figures", help="draw the report's figures from the records"))
-    _add_report(verbs.add_parser("report", help="write the report as a page and a PDF"))
-    _add_assignment(verbs.add_parser("assignment", help="write the students' edition"))
-    _add_submission(verbs.add_parser("submission", help="check an edition's tasks, and zip them"))
-    _add_grade(verbs.add_parser("grade", help="grade a folder of submissions"))
-    return parser
+def folder(*names: str, **more: Any) -> tuple:
+    """An option that is a path."""
+    return option(*names, type=_path, **more)
+
+
+def number(name: str, default: int | None = None, **more: Any) -> tuple:
+    """An option that is a whole number."""
+    return option(name, type=int, default=default, **more)
+
+
+COUNT, SEED = number("--count", 1000), number("--seed", 0)
+PROFILE = option("--profile", choices=config.PROFILES, default="laptop")
+WHERE = folder("--runs", default=config.RUNS, help="where the records are")
+RECORDS = (
+    WHERE,
+    PROFILE,
+    option("--sam", metavar="MODEL", help="a folder or a Hugging Face id, fetched if not here"),
+)
 
 
 # -- data -------------------------------------------------------------------------------------
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(required=True, metavar="SET")
-
-    shapes = kinds.add_parser("shapes", help="draw a PurdueShapes5 look-alike")
-    shapes.add_argument("--count", type=int, default=1000)
-    shapes.add_argument("--seed", type=int, default=0)
-    shapes.add_argument("--size", type=int, default=64)
-    shapes.add_argument("--out", type=_path, required=True)
-    shapes.set_defaults(run=_data_shapes)
-
-    scenes = kinds.add_parser("scenes", help="draw pizzas, cats and buses in COCO's format")
-    scenes.add_argument("--count", type=int, default=1000)
-    scenes.add_argument("--seed", type=int, default=0)
-    scenes.add_argument("--out", type=_path, required=True)
-    scenes.set_defaults(run=_data_scenes)
-
-    coco = kinds.add_parser("coco", help="build the pizza/cat/bus set from COCO annotations")
-    coco.add_argument("--annotations", type=_path, help="an instances_*.json")
-    coco.add_argument("--images", type=_path, help="folder with the images, or with train2017/ ...")
-    coco.add_argument("--download", type=_path, metavar="DIR", help="fetch the wanted images first")
-    coco.add_argument("--split", choices=("train2017", "val2017"), default="train2017")
-    coco.add_argument("--classes", nargs="+", default=["pizza", "cat", "bus"])
-    coco.add_argument("--size", type=int, default=256)
-    coco.add_argument("--min-box", type=int, default=200, help="least side of the box in pixels")
-    coco.add_argument("--min-area", type=int, default=0, help="least area of the mask in pixels")
-    coco.add_argument("--instances", choices=("single", "any"), default="single")
-    coco.add_argument("--out", type=_path, help="default: data/coco3, or data/own+CLASS+CLASS")
-    coco.set_defaults(run=_data_coco)
-
-    export = kinds.add_parser("export-dlstudio", help="write drawn shapes as the course's archive")
-    export.add_argument("--count", type=int, default=10_000)
-    export.add_argument("--seed", type=int, default=0)
-    export.add_argument("out", type=_path, metavar="OUT.gz")
-    export.set_defaults(run=_data_export)
-
-
-def _data_shapes(args: argparse.Namespace) -> None:
+@verb(COUNT, SEED, number("--size", 64), folder("--out", required=True))
+def data_shapes(args: Namespace) -> None:
+    """draw a PurdueShapes5 look-alike"""
     from seghw.data import shapes
 
     _save(shapes.generate(args.count, args.seed, args.size), args.out)
 
 
-def _data_scenes(args: argparse.Namespace) -> None:
+@verb(COUNT, SEED, folder("--out", required=True))
+def data_scenes(args: Namespace) -> None:
+    """draw pizzas, cats and buses in COCO's format"""
     from seghw.data.scenes import draw_scenes
 
     print(f"annotations: {draw_scenes(args.out, args.count, args.seed)}")
 
 
-def _data_coco(args: argparse.Namespace) -> None:
+@verb(
+    folder("--annotations", help="an instances_*.json"),
+    folder("--images", help="folder with the images, or with train2017/ ..."),
+    folder("--download", metavar="DIR", help="fetch the wanted images first"),
+    option("--split", choices=("train2017", "val2017"), default="train2017"),
+    option("--classes", nargs="+", default=["pizza", "cat", "bus"]),
+    number("--size", 256),
+    number("--min-box", 200, help="least side of the box in pixels"),
+    number("--min-area", 0, help="least area of the mask in pixels"),
+    option("--instances", choices=("single", "any"), default="single"),
+    folder("--out", help="default: data/coco3, or data/own+CLASS+CLASS"),
+)
+def data_coco(args: Namespace) -> None:
+    """build the pizza/cat/bus set from COCO annotations"""
     from seghw.data import coco
     from seghw.data.download import fetch_annotations, fetch_images
 
-    rule = (args.classes, args.min_box, args.instances, args.min_area)
     annotations, images = args.annotations, args.images
     if args.download:
         annotations, images = fetch_annotations(args.download, args.split), args.download
     if not annotations or not images:
         raise BadInput("data coco needs --annotations and --images, or --download DIR")
-    chosen = coco.select(annotations, *rule)
+    chosen = coco.select(annotations, args.classes, args.min_box, args.instances, args.min_area)
     if args.download:
         records = [image.record for image in chosen]
         sizes = {Path(r["file_name"]).name: (r["width"], r["height"]) for r in records}
         fetch_images(args.download, args.split, sizes)
     name = f"COCO ({annotations.name})"
     data = coco.rasterize(chosen, images, args.classes, args.size, name)
-    out = args.out or DATA / dataset_of(args.classes)
+    out = args.out or config.DATA / config.dataset_of(args.classes)
     _save(data, out)
-    coco.write_manifest(
-        out / "manifest.csv", [c for c in chosen if c.record["file_name"] in data.names]
-    )
+    used = [image for image in chosen if image.record["file_name"] in data.names]
+    coco.write_manifest(out / "manifest.csv", used)
 
 
-def _data_export(args: argparse.Namespace) -> None:
+@verb(number("--count", 10_000), SEED, folder("out", metavar="OUT.gz"))
+def data_export_dlstudio(args: Namespace) -> None:
+    """write drawn shapes as the course's archive"""
     from seghw.data import purdue, shapes
 
     purdue.write_archive(shapes.generate(args.count, args.seed), args.out)
     print(f"{args.count} images in DLStudio's format: {args.out}")
 
 
-def _save(data, folder: Path) -> None:
-    data.save(folder)
+def _save(data, out: Path) -> None:
+    data.save(out)
     present = data.masks.any(axis=(2, 3)).sum(axis=0)
     per_class = ", ".join(f"{n} {spec.name}" for n, spec in zip(present, data.classes, strict=True))
     height, width = data.images.shape[2:]
-    print(f"{len(data)} images of {height} x {width} ({per_class}): {folder}")
+    print(f"{len(data)} images of {height} x {width} ({per_class}): {out}")
 
 
-# -- train, sweep, evaluate -----------------------------------------------------------------------
+# -- train, sweep, evaluate -------------------------------------------------------------------
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", choices=DATASETS, help="default: purdue5 if there, or shapes5")
-    parser.add_argument("--data", type=_path, help="a set of your own, split 70/15/15")
-    parser.add_argument("--recipe", choices=RECIPES, default="corrected")
-    parser.add_argument(
-        "--loss", choices=LOSS_NAMES, help="default: mse_dice, gradients of equal norm"
-    )
-    parser.add_argument("--coefficient", type=float, help="weight of the Dice term")
-    parser.add_argument("--learning-rate", type=float, help="default: the recipe's middle one")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--profile", choices=PROFILES, default="laptop")
-    parser.add_argument("--epochs", type=int, help="default: the profile's")
-    parser.add_argument("--augment", action="store_true", help="flip, scale and recolor the images")
-    parser.add_argument("--network", choices=NETWORKS, default="munet")
-    parser.add_argument("--config", metavar="JSON", help="all of the above, as run.json has it")
-    parser.add_argument("--runs", type=_path, default=RUNS, help="where the record goes")
-    parser.add_argument("--quiet", action="store_true", help="no bar")
-    parser.set_defaults(run=_train)
-
-
-def _train(args: argparse.Namespace) -> int:
+@verb(
+    option("--dataset", choices=config.DATASETS, help="default: purdue5 if there, or shapes5"),
+    folder("--data", help="a set of your own, split 70/15/15"),
+    option("--recipe", choices=config.RECIPES, default="corrected"),
+    option("--loss", choices=config.LOSS_NAMES, help="default: mse_dice, gradients of equal norm"),
+    option("--coefficient", type=float, help="weight of the Dice term"),
+    option("--learning-rate", type=float, help="default: the recipe's middle one"),
+    SEED,
+    PROFILE,
+    number("--epochs", help="default: the profile's"),
+    option("--augment", action="store_true", help="flip, scale and recolor the images"),
+    option("--network", choices=config.NETWORKS, default="munet"),
+    option("--config", metavar="JSON", help="all of the above, as run.json has it"),
+    WHERE,
+    option("--quiet", action="store_true", help="no bar"),
+)
+def train(args: Namespace) -> int:
+    """train one run"""
     from seghw.data.dataset import SegmentationSet
     from seghw.data.splits import default_dataset, describe_data, split_real
 
     data = SegmentationSet.load(args.data) if args.data else None
-    own = None if data is None else dataset_of([spec.name for spec in data.classes])
-    dataset = args.dataset or own or default_dataset("shapes")
-    config = _read_config(args.config) if args.config else _config(args, dataset)
+    own = None if data is None else config.dataset_of([spec.name for spec in data.classes])
+    wanted = _config(args, args.dataset or own or default_dataset("shapes"))
     # Not by truth: a set without images is refused by its split.
-    sets = None if data is None else [split_real(data, split) for split in SPLITS]
+    sets = None if data is None else [split_real(data, split) for split in config.SPLITS]
     if not args.quiet:
-        print(f"own set: {args.data}" if args.data else describe_data(config.dataset))
+        print(f"own set: {args.data}" if args.data else describe_data(wanted.dataset))
     from filelock import Timeout
 
     from seghw.runs import read_run
     from seghw.train import train  # loads torch, which what is refused need not wait for
 
     try:
-        run = train(config, sets, runs=args.runs, progress=not args.quiet, wait=not args.config)
+        run = train(wanted, sets, runs=args.runs, progress=not args.quiet, wait=not args.config)
     except Timeout:
-        return ELSEWHERE
+        return config.ELSEWHERE
     row = read_run(run)
     if row["status"] == "diverged":
         raise BadInput(row["error"])
@@ -246,63 +227,50 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _config(args: argparse.Namespace, dataset: str) -> TrainConfig:
-    rates = settings_of(args.recipe, args.profile).learning_rates
-    coefficient = args.coefficient
-    if args.loss is coefficient is None:
-        coefficient = BALANCED[args.recipe][family_of(dataset)]
-    return TrainConfig(
-        dataset,
-        args.recipe,
-        args.loss or "mse_dice",
-        rates[len(rates) // 2] if args.learning_rate is None else args.learning_rate,
-        coefficient,
-        args.seed,
-        args.profile,
-        args.epochs,
-        augment=args.augment,
-        network=args.network,
-    )
+def _config(args: Namespace, dataset: str) -> TrainConfig:
+    if args.config:
+        try:
+            return TrainConfig.from_dict(json.loads(args.config))
+        except (ValueError, TypeError, AttributeError) as error:
+            line = f"--config {args.config!r:.80} is no configuration: {error}"
+            raise BadInput(line) from error
+    values = {name: vars(args)[name] for name in TrainConfig.__match_args__ if name in vars(args)}
+    if args.learning_rate is None:
+        rates = config.settings_of(args.recipe, args.profile).learning_rates
+        values["learning_rate"] = rates[len(rates) // 2]
+    if args.loss is args.coefficient is None:
+        values["coefficient"] = config.BALANCED[args.recipe][config.family_of(dataset)]
+    return TrainConfig(**{**values, "dataset": dataset, "loss": args.loss or "mse_dice"})
 
 
-def _read_config(text: str) -> TrainConfig:
-    import json
-
-    try:
-        return TrainConfig.from_dict(json.loads(text))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BadInput(f"--config {text!r:.80} is no configuration: {error}") from error
-
-
-def _add_sweep(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", choices=DATASETS, action="append")
-    parser.add_argument("--recipe", choices=RECIPES, action="append")
-    parser.add_argument("--profile", choices=PROFILES, default="laptop")
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
-    parser.add_argument(
+@verb(
+    option("--dataset", choices=config.DATASETS, action="append"),
+    option("--recipe", choices=config.RECIPES, action="append"),
+    PROFILE,
+    number("--seeds", 3, help="how many, from 0 on"),
+    option(
         "--ablation",
         action="store_true",
         help="instead of the grid, the best laptop runs on the shapes without the network's parts",
-    )
-    parser.add_argument("--jobs", type=int, help="runs side by side, default one per core")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that trains them")
-    parser.add_argument("--runs", type=_path, default=RUNS, help="where the records go")
-    parser.set_defaults(run=_sweep)
-
-
-def _sweep(args: argparse.Namespace) -> int:
+    ),
+    number("--jobs", help="runs side by side, default one per core"),
+    option("--scheduler", metavar="ADDRESS", help="of a Dask cluster that trains them"),
+    WHERE,
+)
+def sweep(args: Namespace) -> int:
+    """train the report's grid, resumably"""
     if whole_number("--seeds", args.seeds, 1) > 1000:
         raise BadInput(f"--seeds {args.seeds} is more than a sweep of 1000 seeds; give fewer")
     from seghw.data.splits import default_dataset, describe_data
     from seghw.train.sweep import ablation, grid, sweep
 
-    datasets = args.dataset or [default_dataset(family) for family in DRAWN]
+    datasets = args.dataset or [default_dataset(family) for family in config.DRAWN]
     # Seeds are the outermost loop, so that what is there is comparable early.
     grids = [
         grid(dataset, recipe, profile=args.profile, seeds=[seed])
         for seed in range(args.seeds)
         for dataset in datasets
-        for recipe in args.recipe or RECIPES
+        for recipe in args.recipe or config.RECIPES
     ]
     configs = ablation(range(args.seeds), args.profile) if args.ablation else chain(*grids)
     print(*map(describe_data, datasets), sep="\n")
@@ -312,16 +280,15 @@ def _sweep(args: argparse.Namespace) -> int:
     return 0 if set(outcome.values()) <= {"trained", "skipped", "elsewhere"} else 1
 
 
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", type=_path, metavar="RUN", help="a folder with a run.json")
-    parser.add_argument("--data", type=_path, help="a set made by `data ...`")
-    parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--panels", type=int, default=3, help="how many images to draw")
-    parser.add_argument("--out", type=_path, help="default: a folder inside the run's")
-    parser.set_defaults(run=_evaluate)
-
-
-def _evaluate(args: argparse.Namespace) -> None:
+@verb(
+    folder("run_folder", metavar="RUN", help="a folder with a run.json"),
+    folder("--data", help="a set made by `data ...`"),
+    option("--split", choices=config.SPLITS, default="test"),
+    number("--panels", 3, help="how many images to draw"),
+    folder("--out", help="default: a folder inside the run's"),
+)
+def evaluate(args: Namespace) -> None:
+    """score a run and draw its panels"""
     from seghw.data.dataset import SegmentationSet
     from seghw.data.splits import describe_data, open_split, split_real
     from seghw.evaluate import count_tables
@@ -346,48 +313,38 @@ def _evaluate(args: argparse.Namespace) -> None:
     print(f"mean IoU {evaluation.iou:.3f} on {len(data)} images of {data.name}: {out}")
 
 
-def _add_records(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs", type=_path, default=RUNS)
-    parser.add_argument("--profile", choices=PROFILES, default="laptop")
-    parser.add_argument(
-        "--sam", metavar="MODEL", help="a folder, or a Hugging Face id, fetched if it is not here"
-    )
+# -- what is made from the records ------------------------------------------------------------
 
 
-def _records(args: argparse.Namespace):
+def _records(args: Namespace):
     from seghw.report.results import Records
 
-    return Records(args.runs, args.profile, args.sam)
+    return Records(args.runs or config.RUNS, args.profile, args.sam)
 
 
-def _add_claims(parser: argparse.ArgumentParser) -> None:
-    _add_records(parser)
-    parser.set_defaults(run=_claims, runs=None)
-
-
-def _claims(args: argparse.Namespace) -> None:
+@verb(folder("--runs"), *RECORDS[1:])
+def claims(args: Namespace) -> None:
+    """each sentence of the report, measured"""
     from seghw.report import claims
 
     asked = args.runs or args.sam or args.profile != "laptop"
     if not asked and claims.CSV.is_file():
         print(claims.as_text(claims.read_claims()))
-        print(f"\nread from {claims.CSV}; --runs {RUNS} measures anew")
+        print(f"\nread from {claims.CSV}; --runs {config.RUNS} measures anew")
         return
-    args.runs = args.runs or RUNS
     records = _records(args)
     if records.runs.empty:
-        raise BadInput(f"{args.runs / args.profile} holds no runs; `sweep` trains them")
+        raise BadInput(f"{records.folder / args.profile} holds no runs; `sweep` trains them")
     print(claims.as_text(claims.measure(records)))
 
 
-def _add_sam(parser: argparse.ArgumentParser) -> None:
-    _add_records(parser)
-    parser.add_argument("--images", type=int, default=60, help="of each test set")
-    parser.add_argument("--out", type=_path, metavar="CSV", help="also write every number there")
-    parser.set_defaults(run=_sam)
-
-
-def _sam(args: argparse.Namespace) -> None:
+@verb(
+    *RECORDS,
+    number("--images", 60, help="of each test set"),
+    folder("--out", metavar="CSV", help="also write every number there"),
+)
+def sam(args: Namespace) -> None:
+    """a promptable segmenter and our network, compared"""
     from seghw.report import claims, sam_comparison
     from seghw.report.results import write_table
 
@@ -395,45 +352,37 @@ def _sam(args: argparse.Namespace) -> None:
     records.sam_images = args.images
     name = records.segmenter.name  # opened first: without it there is nothing to compare
     print(sam_comparison.__doc__)
-    comparisons = []
-    for family in DRAWN:
-        comparison = records.sam_comparison(family)
-        comparisons.append(comparison)
+    for comparison in map(records.sam_comparison, config.DRAWN):
         print(f"{name} and our network on {len(comparison.data)} images of {comparison.data.name}")
         for protocol in ("objects", "classes", "automatic"):
             print(f"\n{protocol}\n\n{comparison.table(protocol).to_string()}")
         print()
     if args.out:
-        write_table(sam_comparison.as_table(comparisons), args.out)
+        write_table(sam_comparison.as_table(map(records.sam_comparison, config.DRAWN)), args.out)
         print(args.out)
     keys = ("sam_complete", "sam_boundaries", "sam_aggressive")
     print(claims.as_text(claims.measure(records, keys)))
 
 
-def _add_figures(parser: argparse.ArgumentParser) -> None:
-    _add_records(parser)
-    parser.add_argument("--only", help="numbers and ranges, such as 17-19,45")
-    parser.add_argument("--out", type=_path, default=FIGURES)
-    parser.set_defaults(run=_figures)
-
-
-def _figures(args: argparse.Namespace) -> None:
+@verb(
+    *RECORDS,
+    option("--only", help="numbers and ranges, such as 17-19,45"),
+    folder("--out", default=config.FIGURES),
+)
+def figures(args: Namespace) -> None:
+    """draw the report's figures from the records"""
     from seghw.data.splits import describe_data
     from seghw.report.figures import make_figures
 
     records = _records(args)
-    print(*(describe_data(records.dataset(family)) for family in DRAWN), sep="\n")
+    print(*(describe_data(records.dataset(family)) for family in config.DRAWN), sep="\n")
     made = make_figures(args.only, out=args.out, records=records)
     print(f"{sum(path.suffix == '.png' for path in made)} figures: {args.out}")
 
 
-def _add_report(parser: argparse.ArgumentParser) -> None:
-    _add_records(parser)
-    parser.add_argument("--out", type=_path, default=ROOT / "dist/report")
-    parser.set_defaults(run=_report)
-
-
-def _report(args: argparse.Namespace) -> None:
+@verb(*RECORDS, folder("--out", default=config.ROOT / "dist/report"))
+def report(args: Namespace) -> None:
+    """write the report as a page and a PDF"""
     from seghw.report.page import build_report
 
     print(f"report.html and report.pdf: {build_report(_records(args), args.out)}")
@@ -442,42 +391,37 @@ def _report(args: argparse.Namespace) -> None:
 # -- the assignment ---------------------------------------------------------------------------
 
 
-def _add_assignment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=_path, default=ROOT / "dist/assignment")
-    parser.set_defaults(run=_assignment)
-
-
-def _assignment(args: argparse.Namespace) -> None:
+@verb(folder("--out", default=config.ROOT / "dist/assignment"))
+def assignment(args: Namespace) -> None:
+    """write the students' edition"""
     _refuse_in_edition()
     from seghw.assignment.edition import make_edition
 
     print(make_edition(args.out))
 
 
-def _add_submission(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", required=True, help="yours, as the course knows it")
-    parser.add_argument("--notebooks", type=_path, help="default: the edition's")
-    parser.set_defaults(run=_submission)
-
-
-def _submission(args: argparse.Namespace) -> None:
+@verb(
+    option("--name", required=True, help="yours, as the course knows it"),
+    folder("--notebooks", help="default: the edition's"),
+)
+def submission(args: Namespace) -> None:
+    """check an edition's tasks, and zip them"""
     from seghw.assignment.submit import submit
 
-    made = ROOT / "dist/assignment/notebooks"
-    notebooks = args.notebooks or (made if made.is_dir() else ROOT / "notebooks")
+    made = config.ROOT / "dist/assignment/notebooks"
+    notebooks = args.notebooks or (made if made.is_dir() else config.ROOT / "notebooks")
     print(f"hand in {submit(args.name, notebooks)}")
 
 
-def _add_grade(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("submissions", type=_path, help="folder: one zip or folder per student")
-    parser.add_argument("--out", type=_path, default=ROOT / "dist/grades")
-    parser.add_argument("--seconds", type=float, default=10.0, help="that a task may take")
-    parser.add_argument("-j", "--jobs", type=int, default=1, help="submissions side by side")
-    parser.add_argument("--partial", action="store_true", help="points for a part of the questions")
-    parser.set_defaults(run=_grade)
-
-
-def _grade(args: argparse.Namespace) -> None:
+@verb(
+    folder("submissions", help="folder: one zip or folder per student"),
+    folder("--out", default=config.ROOT / "dist/grades"),
+    option("--seconds", type=float, default=10.0, help="that a task may take"),
+    option("-j", "--jobs", type=int, default=1, help="submissions side by side"),
+    option("--partial", action="store_true", help="points for a part of the questions"),
+)
+def grade(args: Namespace) -> None:
+    """grade a folder of submissions"""
     _refuse_in_edition()
     from seghw.assignment.grade import grade
 
@@ -486,5 +430,5 @@ def _grade(args: argparse.Namespace) -> None:
 
 
 def _refuse_in_edition() -> None:
-    if not (ROOT / "seghw/assignment/questions.py").is_file():
+    if not (config.ROOT / "seghw/assignment/questions.py").is_file():
         raise BadInput("this is a student's edition: the teacher's project has this command")

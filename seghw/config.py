@@ -1,8 +1,7 @@
-"""What defines a run: the classes of a data set, a recipe, a profile, and their settings.
+"""What a run depends on: a data set's classes, a recipe, a profile, and a ``TrainConfig`` of them.
 
 The recipe ``report`` is the report, faithfully; ``corrected`` is the same network, data and
-losses with each diagnosed fault corrected. A ``TrainConfig`` adds the data set, the loss, its
-hyperparameters and the seed, and is all that a run depends on.
+losses with each diagnosed fault corrected.
 """
 
 import math
@@ -22,16 +21,12 @@ if TYPE_CHECKING:
 
 #: The checkout. ``SEGHW_HOME`` moves it, for a package that is installed away from its checkout.
 ROOT = Path(os.environ.get("SEGHW_HOME", Path(__file__).resolve().parent.parent))
-#: Data sets, drawn or brought, and the run records.
-DATA = ROOT / "data"
-#: Generated sets and other things that can be made again; never committed.
-CACHE = DATA / "cache"
-#: Run records: ``<profile>/<run id>/``.
-RUNS = DATA / "runs"
+DATA = ROOT / "data"  # sets, drawn or brought
+CACHE = DATA / "cache"  # what can be made again; never committed
+RUNS = DATA / "runs"  # records: <profile>/<run id>/
+FIGURES = ROOT / "figures"  # report/, corrected/, beyond/
 #: Exit status of ``python -m seghw train`` for a run that another process is training.
 ELSEWHERE = 75
-#: Numbered figures: ``report/``, ``corrected/``, ``beyond/``.
-FIGURES = ROOT / "figures"
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,6 @@ PALETTE = (
     (0, 114, 178),
     (213, 94, 0),
 )
-
 # The bands are DLStudio's; neighbors overlap (65..85, 115..135, ...) and the last is open.
 _BANDS = ((25, 85), (65, 135), (115, 185), (165, 230), (210, math.inf))
 
@@ -83,30 +77,28 @@ DATASETS = {
     "scenes3": COCO3,  # drawn pizzas, cats and buses in COCO's format
     "coco3": COCO3,  # real COCO images
 }
-_NO_FILE_NAME = frozenset('/\\:*?"<>|')  # a run's folder bears its classes' names
 #: The data set of each family that needs no download.
 DRAWN = {"shapes": "shapes5", "coco": "scenes3"}
-#: Parts of a data set: training images train, validation images choose, test images judge.
+#: Training images train, validation images choose, test images judge.
 SPLITS = ("train", "validation", "test")
 #: Seeds of the grid, which choose learning rates and settings; further seeds judge them.
 SEEDS = (0, 1, 2)
 #: What the report minimizes, and what it is called.
 REPORT_LOSSES = {"mse": "MSE", "dice": "Dice", "mse_dice": "MSE + coefficient x Dice"}
-#: What may be minimized: the report's losses, and binary cross-entropy per class, which takes the
-#: outputs as logits and so stands for ``corrected`` only.
+#: All that may be minimized: also binary cross-entropy per class, which takes the outputs as
+#: logits and so stands for ``corrected`` only.
 LOSS_NAMES = {
     **REPORT_LOSSES,
     "bce": "cross-entropy",
     "bce_dice": "cross-entropy + coefficient x Dice",
 }
-#: The networks that can be trained: DLStudio's mUNet, and a plain U-Net of the same size.
+#: DLStudio's mUNet, and a plain U-Net of the same size.
 NETWORKS = ("munet", "unet")
-#: Coefficients of the Dice term by family, as the report's section 3 and its figures have them
-#: (its section 2 says 50, 80, 100).
+#: Of the Dice term by family, as the report's section 3 and figures have them (section 2: 50, 80,
+#: 100).
 COEFFICIENTS = {"shapes": (20, 40, 60), "coco": (60, 80, 100)}
-
-#: Coefficients at which both terms' gradients at the output have the same norm, by recipe and
-#: family, measured on the laptop's runs.
+#: Those at which both terms' gradients at the output have the same norm, measured on the laptop's
+#: runs.
 BALANCED = {
     "report": {"shapes": 120.0, "coco": 730.0},
     "corrected": {"shapes": 0.1, "coco": 0.76},
@@ -121,8 +113,9 @@ def classes_of(dataset: str) -> tuple[ClassSpec, ...]:
     """
     if dataset in DATASETS:
         return DATASETS[dataset]
-    own, *names = dataset.split("+") if isinstance(dataset, str) else [None]
-    in_a_path = all(name and name.isprintable() and not set(name) & _NO_FILE_NAME for name in names)
+    own, *names = str(dataset).split("+")
+    # A run's folder bears its classes' names.
+    in_a_path = all(n and n.isprintable() and not {*n} & {*'/\\:*?"<>|'} for n in names)
     if own != "own" or not in_a_path or not 0 < len(names) == len(set(names)):
         known = f"{tuple(DATASETS)}, nor own+ and the classes of a set of one's own"
         raise BadInput(f"dataset {dataset!r} is not one of {known}")
@@ -130,11 +123,11 @@ def classes_of(dataset: str) -> tuple[ClassSpec, ...]:
 
 
 def dataset_of(names: Sequence[str]) -> str:
-    """What a set with these classes is called in a run: ``shapes5``, ``coco3``, ``own+...``."""
+    """What a set with these classes is called in a run: shapes5, coco3, own+..."""
     for dataset in ("shapes5", "coco3"):
         if [spec.name for spec in DATASETS[dataset]] == list(names):
             return dataset
-    return "+".join(["own", *names])
+    return "+".join(("own", *names))
 
 
 def family_of(dataset: str) -> str:
@@ -144,10 +137,7 @@ def family_of(dataset: str) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How images become inputs, masks targets, and outputs masks again.
-
-    Its Dice loss is ``losses.DICE_LOSSES[recipe.name]``.
-    """
+    """How images become inputs, masks targets, and outputs masks again."""
 
     name: str
     head: str  # of the network: which pixels it can predict
@@ -177,8 +167,7 @@ class Recipe:
     def decode(self, output: "Tensor", classes: tuple[ClassSpec, ...]) -> "Tensor":
         """The network's output, float (N, C, H, W), to bool masks of the same shape.
 
-        Bands are open intervals, as in Listing 4; neighboring bands overlap, but each channel is
-        compared with its own class's band only.
+        Each channel is compared with its own class's band, an open interval.
         """
         if self.threshold is not None:
             return output > self.threshold
@@ -273,54 +262,44 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         classes_of(self.dataset)
-        for field, known in (
-            ("recipe", RECIPES),
-            ("loss", LOSS_NAMES),
-            ("profile", PROFILES),
-            ("network", NETWORKS),
-        ):
+        choices = {"recipe": RECIPES, "loss": LOSS_NAMES, "profile": PROFILES, "network": NETWORKS}
+        for field, known in choices.items():
             if getattr(self, field) not in known:
                 raise BadInput(f"{field} {getattr(self, field)!r} is not one of {tuple(known)}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise BadInput(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.epochs is not None and self.epochs < 1:
-            raise BadInput(f"epochs must be at least 1, got {self.epochs}")
-        if not 0 <= self.seed < 2**63:
-            raise BadInput(f"seed must lie between 0 and 2^63 - 1, got {self.seed}")
-        if (self.coefficient is not None) != self.loss.endswith("_dice"):
-            raise BadInput(
-                f"loss {self.loss!r} with coefficient {self.coefficient}: "
-                "give a coefficient with mse_dice and bce_dice, and only there"
-            )
-        if self.logits and self.recipe != "corrected":
-            raise BadInput(f"loss {self.loss!r} needs masks of 0 and 1: use --recipe corrected")
-        if self.coefficient is not None and not 0 <= self.coefficient < math.inf:
-            raise BadInput(f"coefficient must be finite and not negative, got {self.coefficient}")
+        rate, c, loss, seed = self.learning_rate, self.coefficient, self.loss, self.seed
+        problems = {
+            f"learning_rate must be positive, got {rate}": not 0 < rate < math.inf,
+            f"epochs must be at least 1, got {self.epochs}": (self.epochs is not None)
+            and self.epochs < 1,
+            f"seed must lie between 0 and 2^63 - 1, got {seed}": not 0 <= seed < 2**63,
+            f"loss {loss!r} with coefficient {c}: give a coefficient with mse_dice and bce_dice, "
+            "and only there": (c is not None) != loss.endswith("_dice"),
+            f"loss {loss!r} needs masks of 0 and 1: use --recipe corrected": self.logits
+            and self.recipe != "corrected",
+            f"coefficient must be finite and not negative, got {c}": not 0 <= (c or 0) < math.inf,
+        }
+        for message in (message for message, is_so in problems.items() if is_so):
+            raise BadInput(message)
 
     @property
     def run_id(self) -> str:
         """A readable name: two configurations of one profile differ in it."""
-        parts = [self.dataset, self.recipe, self.loss, f"lr{_exact(self.learning_rate, '.0e')}"]
-        if self.coefficient is not None:
-            parts.append(f"lambda{_exact(self.coefficient, 'g')}")
-        if self.aspp_rates != (2, 4, 6):
-            rates = "none" if self.aspp_rates is None else "_".join(map(str, self.aspp_rates))
-            parts.append(f"aspp{rates}")
-        if self.epochs is not None:
-            parts.append(f"epochs{self.epochs}")
-        if not self.skip_connections:
-            parts.append("noskip")
-        if not self.copy_across:
-            parts.append("nocopies")
-        if self.head is not None:
-            parts.append(self.head)
-        if self.augment:
-            parts.append("augmented")
-        if self.network != "munet":
-            parts.append(self.network)
-        if self.start is not None:
-            parts.append(f"after{zlib.crc32(self.start.encode()):08x}")
-        return "-".join([*parts, f"seed{self.seed}"])
+        rates = "_".join(map(str, self.aspp_rates or ["none"]))
+        parts = {
+            f"{self.dataset}-{self.recipe}-{self.loss}": True,
+            f"lr{_exact(self.learning_rate, '.0e')}": True,
+            f"lambda{_exact(self.coefficient or 0.0, 'g')}": self.coefficient is not None,
+            f"aspp{rates}": self.aspp_rates != (2, 4, 6),
+            f"epochs{self.epochs}": self.epochs is not None,
+            "noskip": not self.skip_connections,
+            "nocopies": not self.copy_across,
+            f"{self.head}": self.head is not None,
+            "augmented": self.augment,
+            self.network: self.network != "munet",
+            f"after{zlib.crc32((self.start or '').encode()):08x}": self.start is not None,
+            f"seed{self.seed}": True,
+        }
+        return "-".join(part for part, is_said in parts.items() if is_said)
 
     @property
     def classes(self) -> tuple[ClassSpec, ...]:

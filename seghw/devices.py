@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-#: Below it a second thread gains nothing when the machine is idle, and when it is not, threads
+#: Parameters below which a second thread gains nothing on an idle machine; on a busy one, threads
 #: that wait for each other at every small operation cost a hundred times what they bring.
-SMALL = 1_000_000  # parameters
+SMALL = 1_000_000
 
 
 def best_device() -> torch.device:
@@ -43,11 +43,9 @@ def use_threads(number: int) -> None:
 
 @contextmanager
 def threads_for(model: nn.Module, *, every_core: bool = False) -> Iterator[None]:
-    """A block in which a small network computes on one thread; afterwards it is as before.
+    """A block in which a network of fewer than ``SMALL`` parameters computes on one thread.
 
-    Args:
-        model: small if it has fewer than ``SMALL`` parameters.
-        every_core: take them all, for who watches and has nothing else to do.
+    ``every_core`` takes them all, for who watches and has nothing else to do.
     """
     before = torch.get_num_threads()
     if every_core:

@@ -43,16 +43,15 @@ STYLE = {
 }
 
 Color = tuple[int, int, int]  # red, green, blue, 0..255
+Drawn = tuple[Figure, str]  # a picture and its caption
 #: Colors for curves and for whatever else is not a class.
 INK, RED, BLUE, GREEN = "#333333", "#D55E00", "#0072B2", "#009E73"
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 #: Lines that differ in color, dashes and marker.
 LINES = [
     {"color": color, "ls": dashes, "marker": marker}
     for color, dashes, marker in zip(
-        (BLUE, RED, GREEN, "#56B4E9", "#E69F00", "#CC79A7"),
-        ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))),
-        "os^Dvp",
-        strict=True,
+        (BLUE, RED, GREEN, "#56B4E9", "#E69F00", "#CC79A7"), _DASHES, "os^Dvp", strict=True
     )
 ]
 #: One meaning each, in figures and chapters alike; coefficients from the smallest up.
@@ -65,13 +64,11 @@ SET_NAMES = {
     "scenes3": "drawn scenes (in place of COCO)",
     "coco3": "COCO",
 }
+#: The most that a network reaches that can predict every fourth pixel only, the others empty.
+CEILING = 0.25
 
 
 # -- style ------------------------------------------------------------------------------------
-#: A picture and its caption.
-Drawn = tuple[Figure, str]
-#: The most that a network reaches that can predict every fourth pixel only, the others empty.
-CEILING = 0.25
 
 
 def use_style() -> None:
@@ -112,20 +109,20 @@ def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, Any]]:
 
 def describe(figure: Figure) -> str:
     """A text alternative from what is drawn: each panel's title, labels, and lines with ends."""
-    panels = []
+    panels = {}  # each text once, in order
     for ax in filter(Axes.get_visible, figure.axes):
         labels = " against ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
         title = " ".join(ax.get_title().split())
+        name = f"{title} ({labels})" if title and labels else title or labels
         lines = []
         for line in ax.get_lines() if labels else ():
-            y = np.asarray(line.get_ydata(), float)
-            y, label = y[np.isfinite(y)], str(line.get_label())
+            y, label = np.asarray(line.get_ydata(), float), str(line.get_label())
+            y = y[np.isfinite(y)]
             if len(y) and not label.startswith("_"):
                 lines.append(f"{label} from {y[0]:.3g} to {y[-1]:.3g}")
-        name = f"{title} ({labels})" if title and labels else title or labels
-        kind = "picture" if ax.images else ""
-        text = ": ".join(filter(None, (kind, name, ", ".join(lines))))
-        panels += [text] if text != kind and text not in panels else []
+        if name or lines:
+            kind = ["picture"] if ax.images else []
+            panels[": ".join(filter(None, (*kind, name, ", ".join(lines))))] = True
     return "; ".join(panels) or "figure"
 
 
@@ -191,16 +188,15 @@ def legend(
 ) -> Legend:
     """A legend that lies over nothing: above a figure, or to the right of its axes.
 
-    Args:
-        where: a figure with the layout ``constrained``, or axes of one.
-        classes: whose names and colors to list; None lists what was drawn with a label.
-        options: passed on to matplotlib's ``legend``.
+    ``where`` has the layout ``constrained``; ``classes`` gives names and colors, None lists what
+    was drawn with a label; ``options`` are those of matplotlib's ``legend``.
     """
     axes = where.axes if isinstance(where, Figure) else [where]
     if classes is None:
-        drawn = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
-        handles = {label: handle for handle, label in reversed(drawn)}  # the first of a name
-        handles = dict(reversed(handles.items()))
+        handles = {}
+        for ax in axes:
+            for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+                handles[label] = handles.pop(label, handle)  # the first of a name
     else:
         handles = {c.name: Patch(fc=np.array(c.color) / 255, ec=INK, lw=0.5) for c in classes}
     place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
@@ -211,15 +207,10 @@ def legend(
 
 
 def evaluation_panel(data: "SegmentationSet", masks: np.ndarray, i: int, title: str = "") -> Figure:
-    """Image, truth, all predicted, and one predicted mask per class as in Listing 4.
+    """Image ``i`` of a set, its truth, all predicted, and each class's mask as in Listing 4.
 
-    The frame of a class's panel has its color, and the white line is the true boundary.
-
-    Args:
-        data: the set.
-        masks: bool (N, C, H, W), predicted for the whole set.
-        i: which image to show.
-        title: above the panel.
+    ``masks``, bool (N, C, H, W), are those of the whole set. The frame of a class's panel has its
+    color, and the white line is the true boundary.
     """
     image, classes = data.images[i], data.classes
     columns = (len(classes) + 4) // 2
@@ -250,15 +241,10 @@ def loss_name(run: Any) -> str:
 def plot_history(
     ax: Axes, run: Any, column: str, *, rows: int = 1, times: float = 1, **style: Any
 ) -> None:
-    """A column of a run's history over the iterations.
+    """A column of a run's history over the iterations; ``run`` is a row of ``runs.load_runs``.
 
-    Args:
-        ax: where.
-        run: a row of ``runs.load_runs``.
-        column: ``"loss"``, ``"mse"``, ``"dice"``, ...
-        rows: of the history that are averaged around each point, against the noise of batches.
-        times: factor, such as a coefficient.
-        style: passed on to ``Axes.plot``.
+    ``rows`` of the history are averaged around each point, against the noise of batches; ``times``
+    is a factor, such as a coefficient.
     """
     table = history(run)
     values = times * table[column].rolling(rows, center=True, min_periods=1).mean()
@@ -275,10 +261,7 @@ def plot_score(ax: Axes, run: Any, **style: Any) -> None:
 
 
 def log_scale(ax: Axes, axis: str = "x") -> None:
-    """A logarithmic axis with plain numbers, at whole decades where there are several.
-
-    Called after plotting, because the ticks depend on the range.
-    """
+    """A logarithmic axis with plain numbers; called after plotting, whose range it depends on."""
     ax.set(**{f"{axis}scale": "log"})
     scale = getattr(ax, f"{axis}axis")
     low, high = sorted(scale.get_view_interval())
@@ -291,12 +274,11 @@ def log_scale(ax: Axes, axis: str = "x") -> None:
 
 def describe_run(run: Any) -> str:
     """A sentence with the run's settings, for captions."""
-    return (
-        f"Run: recipe {run.recipe}, {loss_name(run)}, learning rate {run.learning_rate:g}, "
-        f"seed {run.seed}, profile {run.profile}."
-    )
+    rate = f"learning rate {run.learning_rate:g}"
+    about = f"recipe {run.recipe}, {loss_name(run)}, {rate}, seed {run.seed}"
+    return f"Run: {about}, profile {run.profile}."
 
 
 def set_name(run: Any) -> str:
-    """What captions call the data set that a run was trained on."""
+    """What captions call a run's data set."""
     return SET_NAMES[run.dataset]

@@ -20,6 +20,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,35 +32,17 @@ from seghw.errors import BadInput, reason
 
 #: Columns that two runs of one setting share; they differ in their seed alone.
 SETTING = ["dataset", "recipe", "loss", "coefficient", "learning_rate", "part"]
-
-# What ``part`` says nothing about, with its usual value.
-_USUAL = {
-    "network": "munet",
-    "aspp_rates": (2, 4, 6),
-    "skip_connections": True,
-    "copy_across": True,
-    "head": None,
-    "epochs": None,
-    "augment": False,
-    "start": None,
-}
+HISTORY = ["iteration", "loss", "mse", "dice", "mse_gradient", "dice_gradient"]
+# What ``part`` tells, if it is not as usual.
+_USUAL = {f.name: f.default for f in fields(TrainConfig)[5:] if f.name not in ("seed", "profile")}
 
 
 def load_runs(profile: str = "laptop", folder: str | Path = RUNS) -> pd.DataFrame:
-    """Every finished or diverged run of a profile, ordered by id.
+    """Every finished or diverged run of a profile, ordered by id: ``read_run``'s rows.
 
     Args:
         profile: name of a folder below ``folder``.
-        folder: of the records.
-
-    Returns:
-        One row per run: ``config``, a ``TrainConfig``, and its fields as columns (``coefficient``
-        is 0 for a loss that has none); ``part``, what of the network or the training was changed,
-        ``""`` for nothing;
-        the scores after its last epoch (``validation_iou``, ...); ``score``, the validation mean
-        IoU by which runs are ranked, minus infinity for a run that diverged; ``status``;
-        ``epoch_scores``, a list of all epochs' scores; ``images``, that it was trained on;
-        ``run_id`` and ``folder``. A damaged record is left out with a warning.
+        folder: of the records; a damaged one is left out with a warning.
     """
     rows = []
     for path in sorted(Path(folder, profile).glob("*/run.json")):
@@ -74,87 +57,81 @@ def load_runs(profile: str = "laptop", folder: str | Path = RUNS) -> pd.DataFram
 def read_run(folder: str | Path) -> dict[str, Any]:
     """One run's row of the table.
 
+    Returns:
+        ``config``, a ``TrainConfig``, and its fields (``coefficient`` is 0 for a loss that has
+        none); ``part``, what of the network or the training was changed, ``""`` for nothing; the
+        scores after its last epoch (``validation_iou``, ...; NaN where there is no object);
+        ``score``, the validation mean IoU by which runs are ranked, minus infinity for a run that
+        diverged; ``status`` and ``error``; ``epoch_scores``, a list of all epochs' scores;
+        ``images``, that it was trained on, and their ``digest``; ``run_id`` and ``folder``.
+
     Raises:
         BadInput: the folder holds no record, or a damaged one.
     """
     path = Path(folder, "run.json")
-    with reading(path):
+    with reading(path, f"{path.parent} holds no finished run: run.json is missing"):
         record = json.loads(path.read_text(encoding="utf-8"))
-        config = TrainConfig.from_dict(record["config"])
-        fields = config.to_dict() | {"coefficient": config.coefficient or 0.0}
-        finished, epochs = record["status"] == "finished", record["epochs"]
-        if finished and len(epochs) != config.planned_epochs:
-            raise ValueError(f"{len(epochs)} of {config.planned_epochs} epochs, yet finished")
+        config, epochs = TrainConfig.from_dict(record["config"]), record["epochs"]
         if not config.run_id == record["run_id"] == path.resolve().parent.name:
             raise ValueError(f"it is the record of {config.run_id}")
-        last = epochs[-1] if epochs else {}
+        last = {k: np.nan if v is None else v for k, v in (epochs[-1:] or [{}])[0].items()}
+        finished = record["status"] == "finished"
         return {
-            **{name: _number(value) for name, value in last.items() if not isinstance(value, list)},
-            "validation_iou_per_class": last.get("validation_iou_per_class"),
+            **last,
             "run_id": config.run_id,
             "config": config,
-            **fields,
-            "part": _part(fields),
-            "score": _number(last["validation_iou"]) if finished else -np.inf,
+            **config.to_dict(),
+            "coefficient": config.coefficient or 0.0,
+            "part": ", ".join(
+                f"{name}={getattr(config, name)}"
+                for name, usual in _USUAL.items()
+                if getattr(config, name) != usual
+            ),
+            "score": float(last["validation_iou"]) if finished else -np.inf,
             "status": record["status"],
             "error": record.get("error"),
             "images": record["data"]["images"],
+            "digest": record["data"].get("digest"),
             "epoch_scores": epochs,
             "folder": path.parent,
         }
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """A block that reads a run's record; what goes wrong is a ``BadInput`` with the way out."""
+def reading(path: Path, missing: str) -> Iterator[None]:
+    """A block that reads a run's file; what goes wrong is a ``BadInput`` with the way out."""
     try:
         yield
     except FileNotFoundError as error:
-        raise BadInput(f"{path.parent} holds no finished run: run.json is missing") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise BadInput(missing) from error
+    except Exception as error:  # a damaged archive raises what it likes
         raise BadInput(
             f"{path} is damaged ({reason(error)}); remove its folder and train the run again"
         ) from error
 
 
 def history(run: Any) -> pd.DataFrame:
-    """Losses and gradient norms over the iterations of a run, a row of ``load_runs``.
-
-    Returns:
-        Columns iteration, loss, mse, dice, mse_gradient, dice_gradient.
-
-    Raises:
-        BadInput: the file is missing or damaged.
-    """
+    """The columns ``HISTORY`` of a run, a row of ``load_runs``; ``BadInput`` if damaged."""
     path = run.folder / "history.csv"
-    try:
-        table = pd.read_csv(path)
-        table[["iteration", "loss", "mse", "dice", "mse_gradient", "dice_gradient"]].astype(float)
-        return table
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{path} is damaged ({reason(error)}); remove its folder and train the run again"
-        ) from error
+    with reading(path, f"{path} is missing; remove its folder and train the run again"):
+        return pd.read_csv(path, dtype=dict.fromkeys(HISTORY[1:], float))[HISTORY]
 
 
 def load_counts(run: Any) -> Mapping[str, np.ndarray]:
     """The tables of ``counts.npz`` by name, int64 (N, C, k); N test images, C classes.
 
     Raises:
-        BadInput: the file is missing or damaged.
+        BadInput: the file is missing or damaged, as in ``history``.
     """
     path = run.folder / "counts.npz"
-    try:
+    missing = (
+        f"{run.run_id} has no counts of its test images; `python -m seghw evaluate` writes {path} "
+        "for a run that has its weights"
+    )
+    with reading(path, missing):
         content = io.BytesIO(path.read_bytes())  # of a damaged file, NumPy leaves none open
-        with np.load(content, allow_pickle=False) as tables:
+        with np.load(content) as tables:
             return {name: tables[name].astype(np.int64) for name in tables}
-    except FileNotFoundError as error:
-        raise BadInput(
-            f"{run.run_id} has no counts of its test images; `python -m seghw evaluate` writes "
-            f"{path} for a run that has its weights"
-        ) from error
-    except Exception as error:  # a damaged archive raises what it likes
-        raise BadInput(f"{path} is damaged ({reason(error)}); remove it") from error
 
 
 def best_setting(runs: pd.DataFrame) -> pd.DataFrame:
@@ -177,13 +154,3 @@ def best_setting(runs: pd.DataFrame) -> pd.DataFrame:
 def by_coefficient(runs: pd.DataFrame) -> dict[float, pd.DataFrame]:
     """Each coefficient's runs at its best learning rate, from the smallest coefficient up."""
     return {c: best_setting(group) for c, group in runs.groupby("coefficient")}
-
-
-def _number(value: float | None) -> float:
-    """NaN for a score that does not apply, such as that of a set without any object."""
-    return np.nan if value is None else float(value)
-
-
-def _part(fields: Mapping[str, Any]) -> str:
-    changed = (name for name, usual in _USUAL.items() if fields.get(name, usual) != usual)
-    return ", ".join(f"{name}={fields[name]}" for name in changed)

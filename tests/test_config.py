@@ -100,7 +100,6 @@ def test_a_configuration_survives_json_and_no_two_share_a_name(one, other):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dataset": "coco"}, "'coco' is not one of"),
         ({"recipe": "revised"}, "'revised'"),
         ({"loss": "focal"}, "'focal'"),
         ({"loss": "bce"}, "--recipe corrected"),
@@ -114,16 +113,8 @@ def test_a_configuration_survives_json_and_no_two_share_a_name(one, other):
         ({"epochs": 0}, "got 0"),
         ({"seed": -1}, "got -1"),
         *(
-            ({"dataset": name}, "is not one of")
-            for name in (
-                "own+",
-                "own+cat+cat",
-                "own+a/b",
-                "own+..\\b",
-                "own+a:b",
-                "own+a\nb",
-                "mine",
-            )
+            ({"dataset": f"{name}"}, "is not one of")
+            for name in ("coco", "own+", "own+cat+cat", "own+a/b", "own+a:b", "own+a\nb")
         ),
     ],
 )

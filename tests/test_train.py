@@ -1,12 +1,6 @@
 """One run: what it leaves behind, that interruptions leave no trace, and the optimizers."""
 
-import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -37,11 +31,6 @@ WEIGHTS = "model.safetensors"
 
 def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
-
-
-@pytest.fixture
-def every_step_logged(monkeypatch):
-    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, log_every=1))
 
 
 # What a run leaves behind
@@ -80,10 +69,10 @@ def test_weights_and_counts_are_those_of_the_scores(smoke_runs, smoke_run):
     assert moved < 0.01
 
 
-@pytest.mark.usefixtures("every_step_logged")
-def test_the_first_iteration_by_hand(tmp_path):
+def test_the_first_iteration_by_hand(tmp_path, monkeypatch):
     """The first logged loss is that of a fresh network on the first batch."""
-    folder = train(replace(CONFIG, epochs=1), SETS, runs=tmp_path, progress=False)
+    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, log_every=1))
+    train(replace(CONFIG, epochs=1), SETS, runs=tmp_path, progress=False)
     rows = history(load_runs("smoke", tmp_path).iloc[0])
     order = np.random.SeedSequence([0, 0]).generate_state(1)[0]
     first = np.random.default_rng(int(order)).permutation(40)[:8]
@@ -95,7 +84,6 @@ def test_the_first_iteration_by_hand(tmp_path):
     assert rows.mse_gradient.to_numpy() == pytest.approx(
         2 * np.sqrt(rows.mse / output.numel()), rel=1e-4
     )
-    assert json.loads((folder / "run.json").read_text())["data"]["images"] == 40
 
 
 def test_a_record_is_not_trained_again_nor_taken_for_another(smoke_run, tmp_path):
@@ -112,33 +100,28 @@ def test_a_record_is_not_trained_again_nor_taken_for_another(smoke_run, tmp_path
         train(CONFIG, SETS, runs=tmp_path, wait=False)
 
 
-@settings(max_examples=12)
+@settings(max_examples=10)
 @given(
     classes=st.integers(1, 7),
     images=st.integers(1, 9),
-    side=st.sampled_from([8, 16]),
     lacking=st.sets(st.sampled_from(["training", "validation", "test"])),
     recipe_and_loss=st.sampled_from(
         [("report", "mse"), ("corrected", "bce"), ("corrected", "dice")]
     ),
 )
 def test_the_smallest_sets_end_in_a_record_that_can_be_read(
-    tmp_path_factory, classes, images, side, lacking, recipe_and_loss
+    tmp_path_factory, classes, images, lacking, recipe_and_loss
 ):
     """Of every class count, without any object, with a last batch of a single image."""
     runs, rng = tmp_path_factory.mktemp("runs"), np.random.default_rng(0)
     specs = class_specs([f"class {c}" for c in range(classes)])
     data = []
     for part, count in (("training", images), ("validation", 1), ("test", 1)):
-        masks = rng.random((count, classes, side, side)) < (part not in lacking) / 3
-        pixels = rng.integers(0, 256, (count, 3, side, side), np.uint8)
+        masks = rng.random((count, classes, 16, 16)) < (part not in lacking) / 3
+        pixels = rng.integers(0, 256, (count, 3, 16, 16), np.uint8)
         data.append(SegmentationSet(pixels, masks, [[]] * count, specs))
     dataset = dataset_of([spec.name for spec in specs])
     config = TrainConfig(dataset, *recipe_and_loss, 1e-4, profile="smoke", epochs=1)
-    if (images, side) == (1, 8):  # all that one channel is at the bottom of the U
-        with pytest.raises(BadInput, match="single training image"):
-            train(config, data, runs=runs)
-        return
     train(config, data, runs=runs, progress=False)
     [run] = load_runs("smoke", runs).itertuples()
     assert (run.status, run.images) == ("finished", images)
@@ -154,39 +137,30 @@ def test_a_diverging_run_says_where(tmp_path, monkeypatch):
     config = TrainConfig("shapes5", "corrected", "mse", 1e30, profile="smoke")
     folder = train(config, SETS, runs=tmp_path, progress=False)
     assert files(folder).keys() == {"history.csv", "run.json"}
-    error = json.loads((folder / "run.json").read_text())["error"]
-    assert f"at iteration 2 of {config.run_id}" in error
-    assert "last good checkpoint: none" in error
     run = load_runs("smoke", tmp_path).iloc[0]
+    assert f"at iteration 2 of {config.run_id}; whole epochs in its checkpoint: 0" in run.error
     assert (run.status, run.score) == ("diverged", -math.inf)
     assert history(run).iteration.tolist() == [4]
 
 
-def test_a_late_divergence_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+def test_late_trouble(tmp_path, monkeypatch):
+    """Running variances that half precision cannot hold are kept; what diverges then says where.
+
+    Fed with 0..255, a network's running variances pass half precision's 65,504.
+    """
     real = Run.step
 
-    def spoiled(run, indices, step, **options):
-        if step == 6:  # the second epoch's first
+    def step(run, indices, step, **options):
+        run.model.down_norm_outer.running_var.fill_(1e6)
+        if run.config == CONFIG and step == 6:  # the second epoch's first
             nn.init.constant_(run.model.head.bias, math.inf)
         return real(run, indices, step, **options)
 
-    monkeypatch.setattr(Run, "step", spoiled)
-    folder = train(CONFIG, SETS, runs=tmp_path, progress=False)
-    error = json.loads((folder / "run.json").read_text())["error"]
-    assert "at iteration 6 of" in error
-    assert f"{folder / 'checkpoint.pt'}, after epoch 1" in error
-    assert (folder / "checkpoint.pt").is_file()
-
-
-def test_weights_on_disk_keep_what_half_precision_cannot_hold(tmp_path, monkeypatch):
-    """Fed with 0..255, a network's running variances pass half precision's 65,504."""
-    real = Run.step
-
-    def step(run, *arguments, **options):
-        run.model.down_norm_outer.running_var.fill_(1e6)
-        return real(run, *arguments, **options)
-
     monkeypatch.setattr(Run, "step", step)
+    folder = train(CONFIG, SETS, runs=tmp_path, progress=False)
+    error = read_run(folder)["error"]
+    assert f"at iteration 6 of {CONFIG.run_id}; whole epochs in its checkpoint: 1" in error
+    assert (folder / "checkpoint.pt").is_file()
     weights = load_file(train(REPORT, SETS, runs=tmp_path, progress=False) / WEIGHTS)
     assert (weights["down_norm_outer.running_var"] > 65_504).all()
     assert weights["stem.weight"].dtype == torch.float16
@@ -199,9 +173,13 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("config", [CONFIG, REPORT, LIVE], ids=["adamw", "sgd", "muon"])
-@pytest.mark.parametrize("data", [SETS, [SETS[0].subset(range(33)), *SETS[1:]]], ids=["40", "33"])
-def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, data, tmp_path):
+@pytest.mark.parametrize(
+    ("config", "images"), [(CONFIG, 33), (CONFIG, 40), (REPORT, 33), (LIVE, 40)]
+)
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, images, tmp_path):
+    """Of 33 images the last is trained with the batch before it: batch norm needs two."""
+    data = [SETS[0].subset(range(images)), *SETS[1:]]
+
     def stop(run):
         if len(run.epochs) == 1:
             raise Interrupted
@@ -216,30 +194,6 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, data, tmp_pa
     resumed = files(train(config, data, runs=tmp_path / "stopped", progress=False))
     del expected["run.json"], resumed["run.json"]  # they say how long it took
     assert resumed == expected
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
-    """SIGKILL after the first epoch, start again: the same history, weights and counts."""
-    config = replace(CONFIG, epochs=3)
-    expected = files(train(config, SETS, runs=tmp_path, progress=False))
-    code = (
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from seghw.config import TrainConfig; from seghw.data import shapes\n"
-        "from seghw.train import train\n"
-        "sets = [shapes.generate(count, seed, 32) for seed, count in enumerate((40, 8, 6))]\n"
-        f"train(TrainConfig(**{config.to_dict()!r}), sets, runs=sys.argv[1])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
-    folder = tmp_path / "killed" / "smoke" / config.run_id
-    while process.poll() is None and not (folder / "checkpoint.pt").is_file():
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (folder / "run.json").exists()
-    killed = files(train(config, SETS, runs=tmp_path / "killed", progress=False))
-    del expected["run.json"], killed["run.json"]
-    assert killed == expected
 
 
 # The learning rate and the optimizers
@@ -277,31 +231,12 @@ def test_muon_is_torchs(shape):
     assert torch.equal(model.weight.flatten(1), matrix)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
 @pytest.mark.parametrize("shape", [(16, 16), (32, 9), (9, 32)])
-def test_newton_schulz_is_the_quintic_of_the_singular_values(shape, dtype, tolerance):
+def test_newton_schulz_is_the_quintic_of_the_singular_values(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     u, s, v = torch.linalg.svd(matrix.double(), full_matrices=False)
     s /= s.norm()
     for _ in range(5):
         s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
-    expected, moved = u @ s.diag() @ v, orthogonal(matrix, dtype)
-    assert moved.dtype == torch.float32
-    assert (moved - expected).norm() < tolerance * expected.norm()
-
-
-def test_a_live_run_can_be_watched(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setitem(PROFILES, "live", replace(PROFILES["live"], log_every=2))
-    train(
-        LIVE,
-        [shapes.generate(128, 0, 32), *SETS[1:]],
-        runs=tmp_path,
-        progress=False,
-        watch=lambda run: seen.append((len(run.history), run.model.training)),
-    )
-    assert seen == [(n, True) for n in range(1, 5)]  # every two of two times 4 batches
-    run = load_runs("live", tmp_path).iloc[0]
-    assert history(run).iteration.tolist() == [2, 4, 6, 8]
-    record = json.loads((run.folder / "run.json").read_text())
-    assert isinstance(record["machine"]["bfloat16"], bool)
+    expected, moved = u @ s.diag() @ v, orthogonal(matrix, torch.float32)
+    assert (moved - expected).norm() < 1e-4 * expected.norm()

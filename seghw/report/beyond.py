@@ -277,10 +277,10 @@ def _draw_rates(axes: Sequence[Axes], records: Records) -> str:
 
 
 def speed_run(records: Records) -> Drawn:
-    """Time against score of the profile ``live``, as ``make bench`` measured it."""
+    """Time against score of the profile ``live``, as data/bench/live.py measured it."""
     path = DATA / "bench" / "live.csv"
     if not path.is_file():
-        raise BadInput(f"{path} is missing; `python -m tests.bench live` makes it")
+        raise BadInput(f"{path} is missing; `python data/bench/live.py` makes it")
     table = pd.read_csv(path)
     seconds, iou = table.seconds, table.iou
     figure, [[ax]] = nb.new_figure(5.5, 3)

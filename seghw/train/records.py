@@ -1,8 +1,6 @@
-"""What a run leaves on disk beside its history: record, weights, counts, checkpoints."""
+"""What of a run needs torch on disk: weights, counts, checkpoints."""
 
 import io
-import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +10,9 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from seghw.config import PROFILES, TrainConfig
-from seghw.errors import BadInput, reason
 from seghw.io import atomic_write
 from seghw.network import MUNet, UNet
-from seghw.runs import reading
-
-
-def read_record(folder: str | Path) -> dict[str, Any]:
-    """What ``run.json`` of a run's folder says.
-
-    Raises:
-        BadInput: it is missing or damaged.
-    """
-    path = Path(folder, "run.json")
-    with reading(path):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        TrainConfig.from_dict(record["config"])
-        record["data"]["digest"]  # as every record of a run that began has
-        return record
+from seghw.runs import read_run, reading
 
 
 def build_network(config: TrainConfig) -> nn.Module:
@@ -56,11 +39,8 @@ def save_weights(model: nn.Module, folder: Path) -> None:
     The running variances stay in float32: under the report's inputs of 0..255 they outgrow half
     precision's 65,504, and a network with an infinite variance predicts nothing.
     """
-    parameters = dict(model.named_parameters())
-    weights = {
-        name: (value.half() if name in parameters else value).contiguous().cpu()
-        for name, value in model.state_dict().items()
-    }
+    weights = {name: value.half() for name, value in model.named_parameters()}
+    weights = {n: weights.get(n, v).contiguous().cpu() for n, v in model.state_dict().items()}
     with atomic_write(folder / "model.safetensors") as path:
         path.write_bytes(save(weights))
 
@@ -71,7 +51,7 @@ def load_network(folder: str | Path) -> nn.Module:
     Raises:
         BadInput: the record or the weights are missing, damaged, or do not fit each other.
     """
-    model = build_network(TrainConfig.from_dict(read_record(folder)["config"]))
+    model = build_network(read_run(folder)["config"])
     load_weights(model, Path(folder))
     return model.eval()
 
@@ -79,67 +59,44 @@ def load_network(folder: str | Path) -> nn.Module:
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Put a run's trained weights into the model; ``BadInput`` as in ``load_network``."""
     path = folder / "model.safetensors"
-    if not path.is_file():
-        raise BadInput(
-            f"{folder.name} has no weights at {path}; "
-            "only the best runs' are in the repository, `make retrain` makes the others"
-        )
-    try:
-        weights = {name: value.float() for name, value in load_file(path).items()}
-        model.load_state_dict(weights, strict=True)
-        if not all(value.isfinite().all() for value in weights.values()):
-            raise ValueError("a weight is not finite")
-    except Exception as error:  # safetensors has an exception of its own, torch others
-        raise BadInput(
-            f"{path} does not fit {folder.name} ({reason(error)}); "
-            "remove its folder and train it again"
-        ) from error
+    missing = (
+        f"{folder.name} has no weights at {path}; only the best runs' are in the repository, "
+        "`make retrain` makes the others"
+    )
+    with reading(path, missing):
+        model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
 
 
 def save_counts(tables: dict[str, np.ndarray], folder: Path) -> None:
     """Write ``counts.npz``, which ``runs.load_counts`` reads."""
-    content = io.BytesIO()
-    np.savez_compressed(content, **tables)
     with atomic_write(folder / "counts.npz") as path:
+        np.savez_compressed(path, **tables)
+
+
+def save_checkpoint(run: Any) -> None:
+    """Write ``checkpoint.pt``: all that ``load_checkpoint`` needs to go on with the ``Run``."""
+    state = {"model": run.model.state_dict(), "optimizer": run.optimizer.state_dict()}
+    content = io.BytesIO()  # written by Python, which can say that a disk is full
+    torch.save({**state, **{name: getattr(run, name) for name in _PLAIN}}, content)
+    with atomic_write(run.folder / "checkpoint.pt") as path:
         path.write_bytes(content.getbuffer())
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
-    """Write weights, the optimizer's state and ``state``: plain numbers, text, lists, dicts."""
-    content = io.BytesIO()  # written by Python, which can say that a disk is full
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), **state}, content)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+_PLAIN = ("digest", "history", "epochs", "seconds")
 
 
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: Any, identity: dict[str, Any]
-) -> dict[str, Any]:
-    """Load what ``save_checkpoint`` wrote into the model and the optimizer; returns the state.
-
-    Args:
-        path: of the checkpoint.
-        model, optimizer: as they were when it was written.
-        identity: entries of the state that must be as they are here.
+def load_checkpoint(run: Any) -> None:
+    """Bring a ``Run`` to where its checkpoint was written, if there is one.
 
     Raises:
-        BadInput: the checkpoint is damaged or belongs to another training.
+        BadInput: the checkpoint is damaged, or was begun on other data.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch checks no checksums
-            if damaged := archive.testzip():
-                raise ValueError(f"{damaged} does not have its checksum")
-        device = next(model.parameters()).device
-        state = torch.load(path, map_location=device, weights_only=True)
-        other = {name: state[name] for name, value in identity.items() if state[name] != value}
-        if not other:
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-    except Exception as error:  # a damaged archive raises what it likes
-        raise BadInput(f"{path} is damaged ({reason(error)}); remove it to start again") from error
-    for name, value in other.items():
-        raise BadInput(
-            f"{path} was begun with {name} {value!r:.80}, not {identity[name]!r:.80}; "
-            "remove it to start again"
-        )
-    return state
+    path = run.folder / "checkpoint.pt"
+    if path.is_file():
+        with reading(path, ""):
+            state = torch.load(path, map_location=run.device, weights_only=True)
+            if state["digest"] != run.digest:
+                raise ValueError("it was begun on other data")
+            run.model.load_state_dict(state["model"])
+            run.optimizer.load_state_dict(state["optimizer"])
+            run.history, run.epochs, run.seconds = (state[name] for name in _PLAIN[1:])

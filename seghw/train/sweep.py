@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -22,18 +23,10 @@ from seghw.errors import BadInput, reason
 def grid(
     dataset: str, recipe: str, *, profile: str = "laptop", seeds: Sequence[int] = SEEDS
 ) -> list[TrainConfig]:
-    """The report's grid for one data set, seed by seed.
+    """The report's grid for one data set: every loss at every learning rate of the recipe.
 
-    Every loss at every learning rate of the recipe, the combined one with every coefficient.
-
-    Args:
-        dataset: key of ``config.DATASETS``.
-        recipe: key of ``config.RECIPES``.
-        profile: key of ``config.PROFILES``.
-        seeds: the outermost loop, so that an interrupted sweep leaves whole grids.
-
-    Raises:
-        BadInput: a name that is not known.
+    ``dataset``, ``recipe`` and ``profile`` are names of ``config``. Seeds are the outermost loop,
+    so that an interrupted sweep leaves whole grids.
     """
     coefficients = COEFFICIENTS[family_of(dataset)]
     losses = [("mse", None), ("dice", None), *(("mse_dice", float(c)) for c in coefficients)]
@@ -44,32 +37,18 @@ def grid(
     ]
 
 
-#: The runs that the ablation varies: of each recipe the best MSE + Dice setting on the shapes, as
-#: seed 0 alone had it.
-BASES = (
-    TrainConfig("shapes5", "report", "mse_dice", 1e-3, 40.0),
-    TrainConfig("shapes5", "corrected", "mse_dice", 4e-3, 20.0),
-)
-#: What is taken away or changed, by what it is called; the last two under ``corrected`` alone.
-CHANGES = {
-    "no skip connections across the U": {"copy_across": False},
-    "no shortcuts in the blocks": {"skip_connections": False},
-    "no ASPP": {"aspp_rates": None},
-    "ASPP at rates 1, 2, 4": {"aspp_rates": (1, 2, 4)},
-    "resize-convolution": {"head": "resize"},
-    "sub-pixel convolution": {"head": "subpixel"},
-}
-
-
 def ablation(seeds: Sequence[int] = SEEDS, profile: str = "laptop") -> list[TrainConfig]:
-    """Every change of the network, seed by seed; what they are compared with is in the grid."""
-    return [
-        replace(base, seed=seed, profile=profile, **change)
-        for seed in seeds
-        for base in BASES
-        for change in CHANGES.values()
-        if base.recipe == "corrected" or "head" not in change
-    ]
+    """The network without each of its parts, seed by seed; what they are compared with is the grid.
+
+    Varied is of each recipe the best MSE + Dice setting on the shapes, as seed 0 alone had it.
+    """
+    report = TrainConfig("shapes5", "report", "mse_dice", 1e-3, 40.0, profile=profile)
+    corrected = TrainConfig("shapes5", "corrected", "mse_dice", 4e-3, 20.0, profile=profile)
+    changes = [{"copy_across": False}, {"skip_connections": False}]  # of the U, of its blocks
+    changes += [{"aspp_rates": None}, {"aspp_rates": (1, 2, 4)}]
+    heads = [{"head": "resize"}, {"head": "subpixel"}]
+    plan = [*product([report], changes), *product([corrected], changes + heads)]
+    return [replace(base, seed=seed, **change) for seed in seeds for base, change in plan]
 
 
 def sweep(
@@ -83,8 +62,7 @@ def sweep(
     """Train every configuration that has no record yet, each in a process of its own.
 
     One that fails or is killed stops no other, and the next sweep resumes it from its checkpoint.
-    Sweeps over the same folder, also on several machines, share the work: what one is training,
-    the others leave alone.
+    Sweeps over the same folder, also on several machines, share the work.
 
     Args:
         configs: what to train.
@@ -96,8 +74,8 @@ def sweep(
         progress: show a bar with the time left.
 
     Returns:
-        By run id, what became of it: ``"trained"``, ``"skipped"`` (its record was there),
-        ``"elsewhere"`` (another sweep is training it), or the last line of its error.
+        By run id: ``"trained"``, ``"skipped"`` (its record was there), ``"elsewhere"`` (another
+        sweep is training it), or the last line of its error.
 
     Raises:
         BadInput: fewer than one job, no Dask, or nothing answers at the address.
@@ -109,30 +87,32 @@ def sweep(
     waiting = [c for c in configs if not (runs / c.profile / c.run_id / "run.json").is_file()]
     jobs = min(jobs or available_cores(), len(waiting) or 1)
     threads = max(1, available_cores() // jobs)
-    work = [(json.dumps(config.to_dict()), str(runs), threads) for config in waiting]
-    with tqdm(total=len(waiting), unit="run", disable=not progress) as bar:
-        for run_id, result in _on_dask(work, scheduler) if scheduler else _here(work, jobs):
-            outcome[run_id] = result
-            bar.set_postfix_str(run_id, refresh=False)
-            bar.update()
+    with ExitStack() as stack:
+        client = scheduler and stack.enter_context(_client(scheduler))
+        pool = client.get_executor(pure=False) if client else ThreadPoolExecutor(jobs)
+        bar = stack.enter_context(tqdm(total=len(waiting), unit="run", disable=not progress))
+        names = {
+            pool.submit(train_in_process, json.dumps(c.to_dict()), str(runs), threads): c.run_id
+            for c in waiting
+        }
+        try:
+            for future in as_completed(names):
+                outcome[names[future]] = future.result()
+                bar.set_postfix_str(names[future], refresh=False)
+                bar.update()
+        finally:  # interrupted: what has not begun never does, and what runs ends
+            for future in names:
+                future.cancel()
+            for process in list(_PROCESSES):
+                process.terminate()
+            pool.shutdown(wait=not client)  # Dask cancels instead
     return outcome
 
 
-def _here(work: Sequence[tuple], jobs: int) -> Iterable[tuple[str, str]]:
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_in_process, item) for item in work]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:  # interrupted: what has not begun never does, what runs ends (see _in_process)
-            pool.shutdown(wait=False, cancel_futures=True)
-            _end_processes()
-
-
-def _on_dask(work: Sequence[tuple], scheduler: str) -> Iterable[tuple[str, str]]:
+def _client(scheduler: str) -> Any:
+    """A client of the Dask cluster; ``BadInput`` if there is none."""
     try:
         from distributed import Client
-        from distributed import as_completed as completed
         from distributed.comm import get_address_host_port
     except ImportError as error:
         raise BadInput("a scheduler needs Dask: pip install 'seghw[distributed]'") from error
@@ -142,42 +122,28 @@ def _on_dask(work: Sequence[tuple], scheduler: str) -> Iterable[tuple[str, str]]
             address = json.loads(Path(scheduler).read_text(encoding="utf-8"))["address"]
         # Asked first: a client that meets nobody would leave its threads behind.
         socket.create_connection(get_address_host_port(address), timeout=10).close()
-        client = Client(address, timeout=10)
-    except FileNotFoundError as error:
-        line = f"there is no scheduler file '{scheduler}'; start `dask scheduler` first"
-        raise BadInput(line) from error
+        return Client(address, timeout=10)
     except Exception as error:  # whatever the file or the network has in store
-        raise BadInput(f"no Dask scheduler answers at {scheduler!r}: {reason(error)}") from error
-    with client:
-        for _, result in completed(client.map(_in_process, work, pure=False), with_results=True):
-            yield result
+        raise BadInput(
+            f"no Dask scheduler answers at {scheduler!r} ({reason(error)}); start `dask scheduler`"
+        ) from error
 
 
 _PROCESSES: set[subprocess.Popen] = set()
 
 
-def _in_process(item: tuple[str, str, int]) -> tuple[str, str]:
-    """Train in a process of its own, so that whatever ends it ends no other run."""
-    text, runs, threads = item
-    run_id = TrainConfig.from_dict(json.loads(text)).run_id
-    command = [sys.executable, "-m", "seghw", "train", "--config", text, "--runs", runs, "--quiet"]
+def train_in_process(config: str, runs: str, threads: int) -> str:
+    """Train ``config``, JSON, in a process of its own; returns what came of it."""
+    command = [sys.executable, "-m", "seghw", "train", "--config", config, "--runs", runs]
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, env=environment, **pipes)
+    process = subprocess.Popen([*command, "--quiet"], env=environment, **pipes)
     _PROCESSES.add(process)
     try:
         message = process.communicate()[1].strip()
     finally:
         _PROCESSES.discard(process)
-    if process.returncode == 0:
-        return run_id, "trained"
-    if process.returncode == ELSEWHERE:
-        return run_id, "elsewhere"
+    if process.returncode in (0, ELSEWHERE):
+        return "elsewhere" if process.returncode else "trained"
     killed = f"its process ended with {process.returncode}; the same sweep resumes it"
-    return run_id, message.splitlines()[-1] if message else killed
-
-
-def _end_processes() -> None:
-    for process in list(_PROCESSES):
-        with suppress(OSError):
-            process.terminate()
+    return message.splitlines()[-1] if message else killed

@@ -62,9 +62,6 @@ class OutputCanvas(Canvas):
         output: of the network for it, float (C, H, W).
         classes: one per channel.
         threshold: above it a pixel is predicted; None decides by the classes' bands.
-
-    Raises:
-        BadInput: the output does not fit the image and the classes.
     """
 
     def __init__(
@@ -106,13 +103,12 @@ class PromptCanvas(Canvas):
         self, segmenter: "Segmenter", image: np.ndarray, truth: SegmentationSet | None = None
     ) -> None:
         self.segmenter, self.pixels = segmenter, image
-        self.objects, self.exact = np.zeros((0, *image.shape[1:]), bool), np.zeros(0, bool)
-        self.names: list[str] = []
-        if truth is not None:
+        if truth is None:
+            self.objects, self.exact, self.names = np.zeros((0, *image.shape[1:]), bool), [], []
+        else:
             from seghw.sam import objects_of
 
-            self.objects, self.exact = objects_of(truth, 0)
-            self.names = _object_names(truth)
+            (self.objects, self.exact), self.names = objects_of(truth, 0), _object_names(truth)
         buttons = ["undo", "clear", "everything", "copy", "save", "larger", "smaller"]
         super().__init__(image, text=START, buttons=buttons)
         self.observe(self._answer, ["points", "box", "everything"])
@@ -136,10 +132,9 @@ class PromptCanvas(Canvas):
         return self._show(answer.masks, f"{text} ({milliseconds:.0f} ms)", nearest)
 
     def describe(self, mask: np.ndarray, predicted_iou: float) -> tuple[str, np.ndarray]:
-        """What is said of a mask, bool (H, W), and the object that it is scored against.
+        """A line about a mask, bool (H, W), and the true object that it is scored against.
 
-        Returns:
-            A line, and the object's true mask, bool (1, H, W), or (0, H, W) if there is none.
+        The object is bool (1, H, W), or (0, H, W) if there is none.
         """
         text, none = f"predicted IoU {predicted_iou:.2f}", self.objects[:0]
         shared = (self.objects & mask).sum((1, 2))
@@ -182,12 +177,11 @@ def _coco(masks: np.ndarray) -> list[dict[str, Any]]:
     from pycocotools import mask as coco
 
     codes = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0), np.uint8))
-    numbers = zip(coco.area(codes).tolist(), coco.toBbox(codes).tolist(), strict=True)
     return [
         {
             "id": k,
-            "segmentation": {"size": code["size"], "counts": code["counts"].decode()},
-            **{"area": area, "bbox": box, "iscrowd": 0},
+            "segmentation": {**code, "counts": code["counts"].decode()},
+            **{"area": int(coco.area(code)), "bbox": coco.toBbox(code).tolist(), "iscrowd": 0},
         }
-        for k, (code, (area, box)) in enumerate(zip(codes, numbers, strict=True), 1)
+        for k, code in enumerate(codes, 1)
     ]

@@ -13,35 +13,21 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
+from seghw import notebook as nb
 from seghw.losses import GradientBalance, combined_loss, gradient_balance, report_dice_loss
 from seghw.metrics import count, iou
-from seghw.notebook import (
-    BLUE,
-    GREEN,
-    INK,
-    RED,
-    loss_name,
-    outline,
-    overlay,
-    plot_history,
-    plot_score,
-    show,
-)
 
 #: Image pixels per side that one position of the feature map at the bottom of the U stands for.
 POSITION = 8
 
 
 class Explorer(widgets.Box):
-    """Controls and the picture that they move, beside each other where there is room.
+    """Controls, by the names of their values, and the picture that they move.
 
-    Args:
-        draw: called with axes and, by name, the controls' values.
-        size: of the picture, inches.
-        columns: of axes.
-        controls: of ipywidgets, by the names of their values.
+    ``draw`` is called with a row of ``columns`` axes and the values; ``size`` is in inches.
     """
 
     def __init__(
@@ -69,23 +55,19 @@ class Explorer(widgets.Box):
 
 
 def draw_taps(ax: Axes, picture: np.ndarray, rate: int, row: int, column: int) -> int:
-    """Lay the nine taps of a dilated 3 x 3 kernel over a picture.
+    """Lay the nine taps of a dilated 3 x 3 kernel over a picture; returns how many are on the map.
 
-    Taps on the feature map are filled; those outside it, which read zeros, are hollow.
+    Those outside it, which read zeros, are hollow.
 
     Args:
         ax: where to draw.
         picture: an image, uint8 (3, H, W), ruled in positions of 8 x 8 pixels, on which ASPP works;
             or a feature map (H / 8, W / 8) itself.
         rate: dilation, in positions.
-        row: of the position that the kernel is centered on.
-        column: likewise.
-
-    Returns:
-        How many taps are on the map.
+        row, column: of the position that the kernel is centered on.
     """
     height, width = (side // (POSITION if picture.ndim == 3 else 1) for side in picture.shape[-2:])
-    show(ax, picture, extent=(0, width, height, 0), cmap="gray")
+    nb.show(ax, picture, extent=(0, width, height, 0), cmap="gray")
     ax.hlines(range(height + 1), 0, width, color="white", lw=0.4, alpha=0.4)
     ax.vlines(range(width + 1), 0, height, color="white", lw=0.4, alpha=0.4)
     inside = 0
@@ -93,7 +75,7 @@ def draw_taps(ax: Axes, picture: np.ndarray, rate: int, row: int, column: int) -
         for x in (column - rate, column, column + rate):
             on_map = 0 <= y < height and 0 <= x < width
             inside += on_map
-            style = {"facecolor": BLUE, "edgecolor": "white"} if on_map else {"edgecolor": RED}
+            style = {"fc": nb.BLUE, "ec": "white"} if on_map else {"ec": nb.RED}
             ax.add_patch(Rectangle((x, y), 1, 1, fill=on_map, lw=1.2, **style))
     # Room for the taps of any rate, so that the picture keeps its scale under a slider.
     margin = 7
@@ -125,9 +107,6 @@ def draw_balance(
         target: (N, C, H, W) in the report's coding.
         coefficient: weight of the Dice term.
         strength: 0 is an empty prediction, 1 a perfect one.
-
-    Returns:
-        The ``GradientBalance`` at that strength.
     """
 
     def terms(share: float) -> np.ndarray:
@@ -136,12 +115,10 @@ def draw_balance(
 
     shares = np.linspace(0, 2, 41)
     curves = np.array([terms(share) for share in shares])
-    for curve, color, label in zip(
-        curves.T, (BLUE, RED), ("MSE", "coefficient x Dice"), strict=True
-    ):
-        axes[0].plot(shares, curve, color=color, label=label)
-    axes[0].plot(shares, curves.sum(1), "--", color=INK, label="their sum")
-    axes[0].axvline(strength, color=INK, lw=0.8)
+    axes[0].plot(shares, curves[:, 0], color=nb.BLUE, label="MSE")
+    axes[0].plot(shares, curves[:, 1], color=nb.RED, label="coefficient x Dice")
+    axes[0].plot(shares, curves.sum(1), "--", color=nb.INK, label="their sum")
+    axes[0].axvline(strength, color=nb.INK, lw=0.8)
     axes[0].set(xlabel="strength of the prediction (1: perfect)", ylabel="loss", ylim=(0, None))
     axes[0].set_title(f"terms at coefficient {coefficient:g}")
     axes[0].legend()
@@ -149,8 +126,8 @@ def draw_balance(
     balance = gradient_balance(strength * target, target)
     pairs = np.array([terms(strength), (balance.mse, coefficient * balance.dice)])
     mse, dice = (pairs / np.maximum(pairs.sum(1, keepdims=True), 1e-12)).T
-    axes[1].barh(["value", "gradient"], mse, color=BLUE)
-    axes[1].barh(["value", "gradient"], dice, left=mse, color=RED)
+    axes[1].barh(["value", "gradient"], mse, color=nb.BLUE)
+    axes[1].barh(["value", "gradient"], dice, left=mse, color=nb.RED)
     axes[1].set(xlim=(0, 1), xlabel="share of the sum")
     axes[1].set_title(
         f"at strength {strength:g}: MSE {mse[0]:.0%} of the value, {mse[1]:.0%} of the gradient"
@@ -175,21 +152,20 @@ def draw_decision(
         axes: two.
         output: of the network for one class, float (H, W).
         truth: that class's mask, bool (H, W).
-        low: a pixel is predicted where the output lies above this ...
-        high: ... and below this; infinity makes the band a threshold.
+        low, high: a pixel is predicted between them; infinity makes the band a threshold.
 
     Returns:
         The IoU of the predicted mask, 0..1; NaN if neither mask has a pixel.
     """
     predicted = (output > low) & (output < high)
-    show(axes[0], output, "raw output", cmap="cividis")
-    outline(axes[0], truth)
+    nb.show(axes[0], output, "raw output", cmap="cividis")
+    nb.outline(axes[0], truth)
     outcomes = np.stack([predicted & truth, predicted & ~truth, truth & ~predicted])
-    named = {"true positive": GREEN, "false positive": RED, "false negative": BLUE}
-    colors = [tuple(int(color[k : k + 2], 16) for k in (1, 3, 5)) for color in named.values()]
+    named = {"true positive": nb.GREEN, "false positive": nb.RED, "false negative": nb.BLUE}
+    colors = [tuple(round(255 * share) for share in to_rgb(color)) for color in named.values()]
     score = float(iou(count(predicted[None, None], truth[None, None]))[0, 0])
     band = f"output > {low:g}" if high == np.inf else f"{low:g} < output < {high:g}"
-    show(axes[1], overlay(None, outcomes, colors, 1.0), f"{band}: IoU {score:.2f}")
+    nb.show(axes[1], nb.overlay(None, outcomes, colors, 1.0), f"{band}: IoU {score:.2f}")
     for name, color in named.items():
         axes[1].scatter([], [], marker="s", color=color, label=name)
     axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, columnspacing=1)
@@ -199,11 +175,10 @@ def draw_decision(
 def explore_decision(
     outputs: Mapping[str, tuple[np.ndarray, np.ndarray, tuple[float, float]]],
 ) -> widgets.Widget:
-    """A slider for both ends of the band, over one of several outputs.
+    """A slider for both ends of the band; with its upper end at the right it is open above.
 
-    Args:
-        outputs: by name, one class's output float (H, W), its true mask bool (H, W), and the band
-            to begin with. With its upper end at the right the band is open above.
+    ``outputs``: by name, one class's output float (H, W), its true mask bool (H, W), and the band
+    to begin with.
     """
 
     def explorer(output: np.ndarray, truth: np.ndarray, band: tuple[float, float]) -> Explorer:
@@ -228,20 +203,17 @@ def explore_decision(
 
 
 def draw_runs(axes: np.ndarray, runs: pd.DataFrame) -> None:
-    """Lay the two terms and the scores of up to three runs over one another.
+    """Lay MSE, Dice term and validation IoU of up to three runs over one another, on three axes.
 
-    Args:
-        axes: three, for the MSE, the Dice term, and the validation mean IoU.
-        runs: rows of the table of runs; the same one may come twice.
+    ``runs``: rows of the table of runs; the same one may come twice.
     """
-    for (_, run), color, line in zip(
-        runs.iterrows(), (BLUE, RED, GREEN), ("-", "--", ":"), strict=False
-    ):
-        style = {"color": color, "ls": line}
-        label = f"{run.recipe}, {run.learning_rate:g}:\n{loss_name(run)}, seed {run.seed}"
-        plot_history(axes[0], run, "mse", label=label, **style)
-        plot_history(axes[1], run, "dice", **style)
-        plot_score(axes[2], run, **style)
+    looks = ((nb.BLUE, "-"), (nb.RED, "--"), (nb.GREEN, ":"))
+    for (_, run), (color, dashes) in zip(runs.iterrows(), looks, strict=False):
+        style = {"color": color, "ls": dashes}
+        label = f"{run.recipe}, {run.learning_rate:g}:\n{nb.loss_name(run)}, seed {run.seed}"
+        nb.plot_history(axes[0], run, "mse", label=label, **style)
+        nb.plot_history(axes[1], run, "dice", **style)
+        nb.plot_score(axes[2], run, **style)
     axes[0].set(title="MSE term", xlabel="iteration", yscale="log")
     axes[1].set(title="Dice term", xlabel="iteration", yscale="log")
     axes[2].set(title="validation mean IoU", xlabel="epoch", ylim=(0, 1))

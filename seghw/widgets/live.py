@@ -38,29 +38,21 @@ def _curves(records: Any) -> list[dict[str, Any]]:
     curves = []
     for case in product(DRAWN, RECIPES, REPORT_LOSSES):
         run = records.ranked(*case).iloc[-1]
-        table = history(run)
-        rows = np.unique(np.linspace(0, len(table) - 1, _POINTS).round().astype(int))
-        iterations, scores = table.iteration.iloc[rows].tolist(), run.epoch_scores
-        columns = {
-            name: [float(f"{v:.4g}") for v in table[name].iloc[rows]] for name in ("mse", "dice")
-        }
-        curves.append(
-            {
-                "name": f"{run.dataset}, {run.recipe}: {loss_name(run)}, seed {run.seed}",
-                **{name: [iterations, values] for name, values in columns.items()},
-                "iou": [[e["epoch"] for e in scores], [e["validation_iou"] for e in scores]],
-            }
-        )
+        table, epochs = history(run), run.epoch_scores
+        table = table.iloc[np.unique(np.linspace(0, len(table) - 1, _POINTS).round().astype(int))]
+        steps = table.iteration.tolist()
+        curve = {"name": f"{run.dataset}, {run.recipe}: {loss_name(run)}, seed {run.seed}"}
+        for term in ("mse", "dice"):
+            curve[term] = [steps, [float(f"{value:.4g}") for value in table[term]]]
+        curve["iou"] = [[e["epoch"] for e in epochs], [e["validation_iou"] for e in epochs]]
+        curves.append(curve)
     return curves
 
 
 def _threshold(records: Any) -> dict[str, Any]:
     """The corrected network's output for one test image of the shapes."""
-    evaluation, i = (
-        records.evaluation("shapes", "corrected", "mse_dice"),
-        records.image("shapes", 50),
-    )
-    run, data = evaluation.run, evaluation.data
+    evaluation = records.evaluation("shapes", "corrected", "mse_dice")
+    run, data, i = evaluation.run, evaluation.data, records.image("shapes", 50)
     network, images = load_network(run.folder), data.images[i : i + 1]
     [output] = outputs(network, images, run.config.settings, run.dataset)
     canvas = OutputCanvas(images[0], output[0].numpy(), data.classes, run.config.settings.threshold)
@@ -85,9 +77,11 @@ def _clicks(records: Any) -> dict[str, Any]:
 
 
 def _state(canvas: Canvas) -> dict[str, Any]:
-    values = {name: getattr(canvas, name) for name in Canvas.class_own_traits(sync=True)}
-    coded = {k: base64.b64encode(v).decode() for k, v in values.items() if isinstance(v, bytes)}
-    return {**values, **{name: {"bytes": text} for name, text in coded.items()}}
+    return {
+        name: {"bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+        for name in Canvas.class_own_traits(sync=True)
+        for value in [getattr(canvas, name)]
+    }
 
 
 def _text(mask: np.ndarray) -> str:

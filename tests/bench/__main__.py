@@ -1,28 +1,16 @@
-"""``python -m tests.bench [data|evaluate|train|live ...]``: measure, and keep.
+"""``python -m tests.bench [data|evaluate|train ...]``: measure, and keep in ``data/bench/``."""
 
-Each bench goes to ``data/bench/<name>.txt``; default, all of them.
-"""
-
-import argparse
+import sys
 
 from seghw.config import DATA
 from seghw.errors import BadInput
-from seghw.io import atomic_write
-from tests.bench.dlstudio import bench_data, bench_evaluate, bench_train
-from tests.bench.live import bench_live
+from tests.bench import dlstudio
+from tests.bench.harness import summary
 
-BENCHES = {
-    bench.__name__.removeprefix("bench_"): bench
-    for bench in (bench_data, bench_evaluate, bench_train, bench_live)
-}
-
-parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-parser.add_argument("what", nargs="*", choices=[*BENCHES, []], default=[])
-for name in parser.parse_args().what or BENCHES:
+for name in sys.argv[1:] or ("data", "evaluate", "train"):
     try:
-        text = str(BENCHES[name]())
-    except BadInput as error:  # no DLStudio
-        parser.exit(2, f"{error}\n")
+        text = summary(*getattr(dlstudio, f"bench_{name}")())
+    except (BadInput, AttributeError) as error:  # no DLStudio; another name
+        sys.exit(str(error))
     print(text)
-    with atomic_write(DATA / "bench" / f"{name}.txt") as path:
-        path.write_text(text + "\n", encoding="utf-8")
+    (DATA / "bench" / f"{name}.txt").write_text(text + "\n", encoding="utf-8")

@@ -1,54 +1,86 @@
-"""DLStudio's data set, test display and training loop against ours: the same results, timed."""
+"""DLStudio's data set, test display and training loop against ours: the same results, timed.
+
+Both sides work on drawn images, written as the course's archive and read from it. Every bench
+returns what ``harness.summary`` shows: what was compared, the seconds, numbers.
+"""
 
 import itertools
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager, redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from seghw.config import REPORT, SHAPES5, TrainConfig
 from seghw.data import purdue, shapes
 from seghw.data.dataset import SegmentationSet, batches
+from seghw.errors import BadInput
 from seghw.network import from_dlstudio
 from seghw.notebook import overlay
 from seghw.train import Run
-from tests.bench.course import Course, dlstudio_on
-from tests.bench.harness import Bench, interleave
+from tests.bench.harness import interleave
 
+Measured = tuple[str, pd.DataFrame, dict[str, float]]
 # Without ASPP, as DLStudio's own mUNet.
 CONFIG = TrainConfig("shapes5", "report", "mse", 1e-4, profile="full", aspp_rates=None)
 _PADDING = 2  # pixels between the pictures of DLStudio's grid
 _WARM_UP = 3  # steps
-Side = Callable[[np.ndarray], tuple]
-
-DATA = """Both sides have the same drawn images, written as the course's archive and read from it,
-and draw the same shuffled batches, as float32 inputs and targets: DLStudio's __getitem__ and
-  default_collate, its masks converted as in its training loop; ours as in seghw.train.
-from disk: the set is memory-mapped; its pages are in the system's cache."""
-
-EVALUATE = """Both sides get the same outputs, float32 (N, 5, 64, 64), as under the report's coding.
-DLStudio: its run_code_for_testing_semantic_segmentation on this one batch, without the window:
-  masks by its value bands, the largest channel, boxes, one grid of seven pictures an image.
-seghw: Recipe.decode, and one grid of seven pictures an image: the image, all masks on it, and
-  one mask per class in the class's color."""
-
-TRAIN = """DLStudio: its run_code_for_training_for_semantic_segmentation, from asking its own loader
-  (four workers, already started) for a batch until it asks for the next.
-seghw: seghw.train's own step, which reads the batch from memory and also watches the Dice;
-  steps of both take turns inside DLStudio's loop. Both begin with the same weights; that they
-  compute the same is tested (tests/test_network.py)."""
 
 
-# -- data ------------------------------------------------------------------------------------------
+class Course(NamedTuple):
+    """DLStudio set up as in the course, on an archive in a temporary current folder."""
+
+    archive: Path
+    studio: Any  # DLStudio
+    segmenter: Any  # its SemanticSegmentation
+    dataset: Any  # its PurdueShapes5MultiObjectDataset
+
+    def collate(self, indices: np.ndarray) -> dict[str, Tensor]:
+        """A batch as DLStudio's loader makes it: float32 images, uint8 masks, float32 boxes."""
+        return default_collate([self.dataset[i] for i in indices])
 
 
-def bench_data(count: int = 400, batch_size: int = 4, rounds: int = 31) -> Bench:
-    """Time a batch on both sides; ``BadInput`` here and below if DLStudio is not installed."""
+@contextmanager
+def dlstudio_on(data: SegmentationSet, batch_size: int = 4) -> Iterator[Course]:
+    """DLStudio on the CPU with ``data`` as its archive; ``BadInput`` if it is not installed."""
+    temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with temporary as folder, chdir(folder), redirect_stdout(StringIO()), warnings.catch_warnings():
+        # Of what it imports for other lessons, of a file left open, of more workers than cores.
+        warnings.simplefilter("ignore")
+        try:
+            from DLStudio import DLStudio
+        except ImportError as error:
+            line = f"DLStudio cannot be imported ({error}): pip install -e '.[bench]'"
+            raise BadInput(line) from error
+        archive = Path(folder, "shapes.gz")  # the course's own name would be cached beside it
+        purdue.write_archive(data, archive)
+        studio = DLStudio(
+            dataroot=f"{folder}/",
+            image_size=list(data.images.shape[2:]),
+            path_saved_model=str(Path(folder, "net.pt")),
+            momentum=0.9,
+            learning_rate=1e-4,
+            epochs=1,
+            batch_size=batch_size,
+            classes=tuple(spec.name for spec in data.classes),
+        )
+        segmenter = DLStudio.SemanticSegmentation(studio, max_num_objects=len(data.classes))
+        kind = segmenter.PurdueShapes5MultiObjectDataset
+        yield Course(archive, studio, segmenter, kind(studio, segmenter, "train", archive.name))
+
+
+def bench_data(count: int = 400, batch_size: int = 4, rounds: int = 31) -> Measured:
+    """DLStudio's __getitem__ and default_collate, and ours as in seghw.train."""
     with dlstudio_on(shapes.generate(count, seed=0), batch_size) as course:
         order = list(batches(count, batch_size, seed=0))
         sides = gather_sides(course)
@@ -56,85 +88,59 @@ def bench_data(count: int = 400, batch_size: int = 4, rounds: int = 31) -> Bench
         following = itertools.cycle(order).__next__
         calls = {n: lambda side=side: side(following()) for n, side in sides.items()}
         seconds = interleave(calls, rounds)
-    theirs, memory, disk = seconds.median()
-    numbers = {
-        "a batch, from memory": (theirs / memory, "x", "goal: at least 20"),
-        "a batch, from disk": (theirs / disk, "x", "goal: at least 20"),
-        "largest difference of the batches": (difference, "", "goal: none"),
-    }
-    title = f"bench data: batches of {batch_size} from {count} images of 64 x 64"
-    return Bench(title, DATA, seconds, numbers)
+    numbers = {"a batch, x": np.divide(*seconds.median())}
+    about = f"Shuffled batches of {batch_size} images of 64 x 64 as float32 inputs and targets."
+    return about, seconds, {**numbers, "largest difference of the batches": difference}
 
 
-def gather_sides(course: Course) -> dict[str, Side]:
+def gather_sides(course: Course) -> dict[str, Callable[[np.ndarray], tuple]]:
     """What is timed: functions from indices to inputs and targets, DLStudio's first."""
-    in_memory, folder = purdue.read_archive(course.archive), course.archive.with_name("set")
-    in_memory.save(folder)
+    data = purdue.read_archive(course.archive)
 
     def theirs(indices: np.ndarray) -> tuple:
         batch = course.collate(indices)
         return batch["image"], batch["mask_tensor"].type(torch.FloatTensor)
 
-    def ours(data: SegmentationSet, indices: np.ndarray) -> tuple:
+    def ours(indices: np.ndarray) -> tuple:
         x = REPORT.inputs(data.images[indices], "shapes5")
         return x, REPORT.targets(data.masks[indices], SHAPES5)
 
-    return {
-        "DLStudio, a batch": theirs,
-        "seghw, a batch, from memory": partial(ours, in_memory),
-        "seghw, a batch, from disk": partial(ours, SegmentationSet.load(folder)),
-    }
+    return {"DLStudio": theirs, "seghw": ours}
 
 
-def largest_difference(sides: dict[str, Side], indices: np.ndarray) -> float:
-    """Over the images and masks of a batch, between DLStudio and each of ours."""
-    theirs, *ours = (side(indices) for side in sides.values())
-    pairs = [pair for batch in ours for pair in zip(theirs, batch, strict=True)]
-    return max((a.float() - b).abs().max().item() for a, b in pairs)
+def largest_difference(sides: dict[str, Callable], indices: np.ndarray) -> float:
+    """Over the images and masks of a batch."""
+    theirs, ours = (side(indices) for side in sides.values())
+    return max((a.float() - b).abs().max().item() for a, b in zip(theirs, ours, strict=True))
 
 
-# -- evaluation ------------------------------------------------------------------------------------
+def bench_evaluate(batch_size: int = 4, rounds: int = 11) -> Measured:
+    """Decoding and display of one batch: masks by the value bands, a grid of seven pictures each.
 
-
-class Replay(nn.Module):
-    """A network without weights that always gives the same outputs, float (N, C, H, W)."""
-
-    def __init__(self, outputs: Tensor) -> None:
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.outputs.clone()  # DLStudio writes into it
-
-
-def bench_evaluate(batch_size: int = 4, rounds: int = 11) -> Bench:
-    """Time decoding and display of one batch on both sides."""
+    DLStudio: its run_code_for_testing_semantic_segmentation, without the window.
+    """
     data = shapes.generate(batch_size, seed=0)
     # Valued masks with noise, in 0..255 and on both sides of every band's limits.
     noise = torch.from_numpy(np.random.default_rng(0).normal(0, 40, data.masks.shape)).float()
     outputs = (REPORT.targets(data.masks, data.classes) + noise).clamp(0, 255)
-    decode = partial(REPORT.decode, outputs, SHAPES5)
     with dlstudio_on(data, batch_size) as course:
         theirs = dlstudio_display(course, outputs)
         # Below two rows of pictures, a row per class: 1 where its mask is, a fifth elsewhere.
         pictures = theirs()[0, _PADDING:, _PADDING:].unflatten(0, (2 + len(SHAPES5), -1))
         pictures = pictures.unflatten(2, (batch_size, -1))[2:, :-_PADDING, :, :-_PADDING]
-        differing = (pictures.permute(2, 0, 1, 3) > 0.5) != decode()
-        ours = partial(_display, data.images, decode)
-        sides = {"DLStudio, masks and display": theirs, "seghw, masks and display": ours}
-        seconds = interleave(sides, rounds)
-    title = f"bench evaluate: a batch of {batch_size} outputs of 5 channels, 64 x 64"
-    numbers = {
-        "masks and display": (np.divide(*seconds.median()), "x", "goal: at least 500"),
-        "mask pixels that differ": (differing.sum().item(), "", "goal: none"),
-    }
-    return Bench(title, EVALUATE, seconds, numbers)
+        differing = (pictures.permute(2, 0, 1, 3) > 0.5) != REPORT.decode(outputs, SHAPES5)
+        ours = partial(_display, data.images, outputs)
+        seconds = interleave({"DLStudio": theirs, "seghw": ours}, rounds)
+    numbers = {"masks and display, x": np.divide(*seconds.median())}
+    numbers["mask pixels that differ"] = differing.sum().item()
+    return f"Masks and display of {batch_size} outputs of 5 channels, 64 x 64.", seconds, numbers
 
 
 def dlstudio_display(course: Course, outputs: Tensor) -> Callable[[], Tensor]:
     """DLStudio's test of the archive's images; returns the grid that it would have shown."""
     shown: list[Tensor] = []
-    network = Replay(outputs)
+    network = nn.Identity()  # which always gives the same outputs; DLStudio writes into them
+    network.forward = lambda x: outputs.clone()
     torch.save(network.state_dict(), course.studio.path_saved_model)
     course.studio.display_tensor_as_image = shown.append
     batch = course.collate(np.arange(len(outputs)))
@@ -148,22 +154,24 @@ def dlstudio_display(course: Course, outputs: Tensor) -> Callable[[], Tensor]:
     return call
 
 
-def _display(images: np.ndarray, decode: Callable[[], Tensor]) -> np.ndarray:
+def _display(images: np.ndarray, outputs: Tensor) -> np.ndarray:
     columns = []
-    for image, channels in zip(images, decode().numpy(), strict=True):
-        pictures = [image.transpose(1, 2, 0), overlay(image, channels, SHAPES5)]
-        pictures += [overlay(None, channels[[k]], SHAPES5[k : k + 1]) for k in range(len(SHAPES5))]
-        columns.append(np.concatenate(pictures))
+    for image, channels in zip(images, REPORT.decode(outputs, SHAPES5).numpy(), strict=True):
+        pairs = [
+            (image, channels, SHAPES5),
+            *((None, channels[[k]], [SHAPES5[k]]) for k in range(5)),
+        ]
+        columns.append(np.concatenate([image.transpose(1, 2, 0), *(overlay(*p) for p in pairs)]))
     return np.concatenate(columns, axis=1)
 
 
-# -- training --------------------------------------------------------------------------------------
+def bench_train(depth: int = 16, batch_size: int = 4, rounds: int = 21) -> Measured:
+    """Whole steps in turns inside DLStudio's loop, from the same weights, at its width of 64.
 
-
-def bench_train(depth: int = 16, batch_size: int = 4, rounds: int = 21) -> Bench:
-    """Time whole steps of both sides in turns, at DLStudio's width of 64."""
-    # The loader's workers work ahead by eight batches; they must have work to the end, as they
-    # have it in a long epoch.
+    DLStudio's is from asking its own loader (four workers, already started) for a batch until it
+    asks for the next; ours reads from memory and also watches the Dice.
+    """
+    # The loader's workers work ahead by eight batches; they have work to the end, as in an epoch.
     steps = _WARM_UP + rounds
     seconds: list[dict[str, float]] = []
     with dlstudio_on(shapes.generate(batch_size * (steps + 10), seed=0), batch_size) as course:
@@ -184,10 +192,10 @@ def bench_train(depth: int = 16, batch_size: int = 4, rounds: int = 21) -> Bench
                 between = time.perf_counter()
                 run.step(indices, step + 1, measure_gradients=False)
                 ours = time.perf_counter() - between
-                seconds.append({"DLStudio, a step": between - start, "seghw, a step": ours})
+                seconds.append({"DLStudio": between - start, "seghw": ours})
 
         course.segmenter.train_dataloader = loader()
         course.segmenter.run_code_for_training_for_semantic_segmentation(theirs)
     table = pd.DataFrame(seconds[_WARM_UP:])
-    title = f"bench train: mUNet of width 64 and depth {depth}, batches of {batch_size}, 64 x 64"
-    return Bench(title, TRAIN, table, {"a step": (np.divide(*table.median()), "x", "")})
+    about = f"Steps of mUNet, width 64 and depth {depth}, on batches of {batch_size}, 64 x 64."
+    return about, table, {"a step, x": np.divide(*table.median())}

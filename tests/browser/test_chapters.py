@@ -62,42 +62,33 @@ def show(page, name):
     page.evaluate(f"{NOTEBOOK}.content.scrollToItem({place}, 'center')")
 
 
-@pytest.mark.parametrize("forth", [True, False])
-def test_an_explorer_answers_with_a_new_picture(chapter, forth):
+def test_an_explorer_answers_with_a_new_picture_beside_its_controls(chapter):
+    """In a narrow dark window too: 800 pixels with the side bar open."""
     name, page, _ = chapter
     kind = WIDGETS.get(name, "")
     if not kind.startswith(".widget"):
         pytest.skip(f"{name} has no explorer of this kind")
-    show(page, name)
     control, picture = page.locator(kind).first, page.locator(".jupyter-widgets img").first
-    picture.wait_for(timeout=30_000)
-    before = picture.get_attribute("src")
-    if kind == ".widget-slider":
-        value = control.inner_text()
-        control.locator(".noUi-handle").first.focus()
-        page.keyboard.press("ArrowRight" if forth else "ArrowLeft")
-    else:  # arrows are JupyterLab's own here: they would move to another cell
-        control.locator("select").select_option(index=5 if forth else 0)
-    page.wait_for_function(
-        "([img, old]) => document.querySelector(img)?.src !== old",
-        arg=[".jupyter-widgets img", before],
-        timeout=20_000,
-    )
-    assert kind != ".widget-slider" or control.inner_text() != value
-
-
-def test_a_narrow_dark_window_keeps_controls_and_picture_apart(chapter):
-    """800 pixels with the side bar open; pictures keep their white ground in the dark theme."""
-    name, page, _ = chapter
-    if not WIDGETS.get(name, "").startswith(".widget"):
-        pytest.skip(f"{name} has no explorer of this kind")
-    theme = "commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
-    page.evaluate(f"window.jupyterapp.{theme}")
-    page.set_viewport_size({"width": 800, "height": 900})
-    show(page, name)
-    control, picture = page.locator(WIDGETS[name]).first, page.locator(".jupyter-widgets img").first
-    picture.wait_for(timeout=30_000)
-    a, b = control.bounding_box(), picture.bounding_box()
-    beside = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
-    assert beside or a["y"] + a["height"] <= b["y"] or b["y"] + b["height"] <= a["y"]
+    for key, option in (("ArrowRight", 5), ("ArrowLeft", 0)):
+        show(page, name)
+        picture.wait_for(timeout=30_000)
+        before = picture.get_attribute("src")
+        if kind == ".widget-slider":
+            value = control.inner_text()
+            control.locator(".noUi-handle").first.focus()
+            page.keyboard.press(key)
+        else:  # arrows are JupyterLab's own here: they would move to another cell
+            control.locator("select").select_option(index=option)
+        page.wait_for_function(
+            "([img, old]) => document.querySelector(img)?.src !== old",
+            arg=[".jupyter-widgets img", before],
+            timeout=20_000,
+        )
+        assert kind != ".widget-slider" or control.inner_text() != value
+        a, b = control.bounding_box(), picture.bounding_box()
+        beside = a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]
+        assert beside or a["y"] + a["height"] <= b["y"] or b["y"] + b["height"] <= a["y"]
+        theme = "commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
+        page.evaluate(f"window.jupyterapp.{theme}")
+        page.set_viewport_size({"width": 800, "height": 900})
     page.set_viewport_size({"width": 1200, "height": 900})
