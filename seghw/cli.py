@@ -462,7 +462,7 @@ def _add_submission(parser: argparse.ArgumentParser) -> None:
 
 
 def _submission(args: argparse.Namespace) -> None:
-    from seghw.assignment.submit import submit
+    from seghw.assignment.assess import submit
 
     made = ROOT / "dist/assignment/notebooks"
     notebooks = args.notebooks or (made if made.is_dir() else ROOT / "notebooks")

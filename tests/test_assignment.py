@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import socket
@@ -19,9 +20,9 @@ import pytest
 import seghw.assignment
 from seghw.assignment import assess, grade, harness, judge, notebooks, questions, runner
 from seghw.assignment import submissions as handed_in
+from seghw.assignment.assess import submit
 from seghw.assignment.edition import make_edition
 from seghw.assignment.notebooks import NOTEBOOKS, Cell, forbidden, read_cells, statements
-from seghw.assignment.submit import submit
 from seghw.config import ROOT
 from seghw.errors import BadInput
 
@@ -44,7 +45,8 @@ def code(source):
 
 def judged(name, parts):
     asked = assess.all_questions(name)
-    return judge.judge(asked, harness.answers(name, parts, judge.asked(asked)))
+    source = "\n".join(parts)
+    return judge.judge(asked, harness.answers(name, source, [q.asked() for q in asked]))
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -82,7 +84,7 @@ def test_what_is_right_passes_however_it_is_written(hash_seed, monkeypatch):
             parts = statements(name, [code(AT_HAND), code(source)], chapter)
             assert forbidden(parts) is None, source
             asked[f"{name} {k}"] = assess.all_questions(name)
-            jobs[f"{name} {k}"] = parts, judge.asked(asked[f"{name} {k}"])
+            jobs[f"{name} {k}"] = "\n".join(parts), [q.asked() for q in asked[f"{name} {k}"]]
     assert len(jobs) >= 60
     answers = runner.run(dict(sorted(jobs.items(), key=lambda job: hash(hash_seed + job[0]))))
     faults = {name: judge.judge(asked[name], answers[name]) for name in jobs}
@@ -118,7 +120,8 @@ def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
                 for word, place in places.items():
                     source = source.replace(word, place)
                 asked[f"{name} {what}"] = assess.all_questions(name)
-                jobs[f"{name} {what}"] = [AT_HAND, source], judge.asked(asked[f"{name} {what}"])
+                given = [q.asked() for q in asked[f"{name} {what}"]]
+                jobs[f"{name} {what}"] = f"{AT_HAND}\n{source}", given
         answers = runner.run(jobs, 3, [tmp_path])
         verdicts = {what: judge.judge(asked[what], answers[what]) for what in jobs}
         assert len(verdicts) >= 50
@@ -172,7 +175,7 @@ def in_process(monkeypatch):
 
     def run(jobs, seconds=0, hidden=()):
         return {
-            name: harness.answers(name, list(parts), asked) for name, (parts, asked) in jobs.items()
+            name: harness.answers(name, source, asked) for name, (source, asked) in jobs.items()
         }
 
     monkeypatch.setattr(assess, "run", run)
@@ -331,9 +334,9 @@ def test_the_edition_has_the_visible_checks_and_no_solution(edition):
     ]
     there = {path.name for path in (edition / "seghw/assignment").iterdir()}
     assert there.isdisjoint({"questions.py", "mistakes.toml", "grade.py", "edition.py"})
-    visible = json.loads((edition / "seghw/assignment/visible.json").read_text(encoding="utf-8"))
+    visible = pickle.loads((edition / "seghw/assignment/visible.pickle").read_bytes())
     assert visible.keys() == TASKS.keys()
-    assert not any(q.get("hidden") for asked in visible.values() for q in asked)
+    assert not any(question.hidden for asked in visible.values() for question in asked)
     assert (edition / "AGENTS.md").is_file()
     assert (edition / "Makefile").is_file()
     with pytest.raises(FileExistsError, match="already exists"):

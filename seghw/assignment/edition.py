@@ -6,6 +6,7 @@ only the grader asks, and what grades. The visible questions come with their ans
 
 import ast
 import json
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -54,9 +55,8 @@ def make_edition(out: str | Path = EDITION) -> Path:
         )
         (folder / "README.md").write_text(page, encoding="utf-8")
         shutil.copy(folder / "README.md", folder / "notebooks/README.md")  # where the lab opens
-        asked = {t.name: questions(t.name, *VISIBLE) for t in every}
-        place = folder / "seghw/assignment/visible.json"
-        place.write_text(json.dumps(asked), encoding="utf-8")
+        asked = {task.name: questions(task.name, VISIBLE) for task in every}
+        (folder / "seghw/assignment/visible.pickle").write_bytes(pickle.dumps(asked))
     return out
 
 
