@@ -4,14 +4,13 @@ It is set up by the same commands as this project. What it lacks: the solutions,
 only the grader asks, and what grades. The visible questions come with their answers as data.
 """
 
-import ast
 import json
 import pickle
 import re
 import shutil
 from pathlib import Path
 
-from seghw.assignment.notebooks import NOTEBOOKS, _free, _parsed, tasks
+from seghw.assignment.notebooks import NOTEBOOKS, names, parsed, tasks
 from seghw.assignment.questions import VISIBLE, questions
 from seghw.config import ROOT
 from seghw.io import atomic_folder
@@ -68,23 +67,13 @@ def student_notebook(path: Path) -> dict:
     for cell in filter(None, map(_student_cell, notebook["cells"])):
         source = "".join(cell["source"])
         if cell["cell_type"] == "code" and "nbgrader" not in cell["metadata"]:
-            used, bound = _names(source)
+            bound, used = names(parsed(source)[0])
             if used & waiting:
                 waiting |= bound
                 tags = [*cell["metadata"].get("tags", ()), "raises-exception"]
                 cell["metadata"] = {**cell["metadata"], "tags": tags}
         cells.append(cell)
     return {**notebook, "cells": cells}
-
-
-def _names(source: str) -> tuple[set[str], set[str]]:
-    """The names that a cell takes from others, and those that it binds."""
-    text, tree = _parsed(source)
-    stored = (
-        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    )
-    made = (n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef))
-    return _free(text), {*stored, *made}
 
 
 def _student_cell(cell: dict) -> dict | None:

@@ -4,7 +4,7 @@ Every file and folder gets a row, whatever it is. The table is written anew afte
 so that an interruption leaves what is graded so far.
 """
 
-import csv
+import contextlib
 import json
 import re
 from collections import Counter, defaultdict
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 
 from seghw.assignment import runner
 from seghw.assignment.assess import LOOK, Result, all_questions, assess
-from seghw.assignment.notebooks import Task, outline, tasks
+from seghw.assignment.notebooks import outline, tasks
 from seghw.assignment.submissions import Submission, read, student
 from seghw.errors import BadInput, reason
 from seghw.io import atomic_write, write_csv
@@ -67,10 +68,11 @@ def grade(
     if not entries:
         raise BadInput(f"{submissions} is empty: put one zip or folder per student into it")
     before = _points_before(out / "grades.csv")
-    for page in [*(out / "feedback").glob("*.html"), *(out / "gradescope").glob("*.json")]:
+    for page in [*out.glob("feedback/*.html"), *out.glob("gradescope/*.json")]:
         page.unlink()
     questions = {task.name: all_questions(task.name) for task in tasks()}
     rows: dict[Path, Graded] = {}
+    runner.stopped.clear()
     pool = ThreadPoolExecutor(jobs)
     try:
         work = {
@@ -91,28 +93,24 @@ def grade(
 
 
 def _graded(
-    path: Path,
-    who: tuple[str, str],
-    questions: Mapping,
-    seconds: float,
-    hidden: Sequence[Path],
+    path: Path, who: tuple[str, str], questions: Mapping, seconds: float, hidden: Sequence[Path]
 ) -> Graded:
     """One submission's row; whatever is the matter with it stays in that row."""
-    submission, remark = Submission(), ""
+    submission = Submission()
     try:
         submission = read(path)
-        remark = "; ".join(submission.remarks)
+    except BadInput as error:
+        submission.remarks.append(reason(error))
     except Exception as error:  # damaged in one of the many ways of an archive
-        remark = (
-            reason(error) if isinstance(error, BadInput) else f"cannot be read: {reason(error)}"
-        )
+        submission.remarks.append(f"cannot be read: {reason(error)}")
+    remarks = submission.remarks
     try:
         results = assess(submission, questions, seconds, hidden)
     except Exception as error:
         results = assess(Submission(), questions)
-        remark = f"cannot be graded: {reason(error)}; {remark}"
+        remarks = [f"cannot be graded: {reason(error)}", *remarks]
     look = [f"look at {result.task.name}" for result in results if result.verdict.fault == LOOK]
-    return Graded(*who, results, _clean("; ".join([*look, remark])))
+    return Graded(*who, results, _clean("; ".join([*look, *remarks])))
 
 
 def _students(entries: Iterable[Path]) -> dict[Path, tuple[str, str]]:
@@ -138,83 +136,70 @@ def _clean(text: str) -> str:
 
 
 def _say(text: str) -> None:
-    """Print what the terminal can show; a closed one does not end the grading."""
-    try:
-        print(text.encode("ascii", "backslashreplace").decode(), flush=True)
-    except (OSError, ValueError):
-        return
+    """Print; a narrow or closed terminal does not end the grading."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, flush=True)
 
 
-# -- tables and pages --------------------------------------------------------------------------
+# -- tables and pages ------------------------------------------------------------------------------
 
 
 def _points_before(table: Path) -> dict[str, str]:
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            return {row["Student"]: row["Points"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError, csv.Error):
+        return pd.read_csv(table, dtype=str, na_filter=False, index_col="Student")[
+            "Points"
+        ].to_dict()
+    except (OSError, KeyError, ValueError):
         return {}
 
 
 def _write_table(out: Path, rows: Sequence[Graded], before: Mapping, partial: bool) -> None:
-    coded = tasks()
-    most = sum(task.points for task in coded)
-    head = ["Student", "ID", "Points", "Maximum", "Percent", "Before", *(t.name for t in coded)]
+    most = sum(task.points for task in tasks())
     lines = []
     for row in rows:
-        points = row.points(partial)
+        name, points = _clean(row.name), row.points(partial)
+        about = [name, row.identifier, f"{points:g}", f"{most:g}", f"{100 * points / most:.1f}"]
         each = [f"{result.points(partial):g}" for result in row.results]
-        name = _clean(row.name)
-        total = [f"{points:g}", f"{most:g}", f"{100 * points / most:.1f}", before.get(name, "")]
-        lines.append([name, row.identifier, *total, *each, row.remark])
-    write_csv(out / "grades.csv", [*head, "Remark"], lines)
+        lines.append([*about, before.get(name, ""), *each, row.remark])
+    head = ["Student", "ID", "Points", "Maximum", "Percent", "Before"]
+    write_csv(out / "grades.csv", [*head, *(task.name for task in tasks()), "Remark"], lines)
 
 
 def _write_pages(out: Path, row: Graded, partial: bool) -> None:
+    """What the student reads, and Gradescope's ``results.json``."""
     template = jinja2.Environment(autoescape=True).from_string(_PAGE.read_text(encoding="utf-8"))
     most = sum(result.task.points for result in row.results)
     page = template.render(row=row, partial=partial, most=most, total=row.points(partial))
-    with atomic_write(out / "feedback" / f"{_slug(row.name)}.html") as path:
-        path.write_text(page, encoding="utf-8", errors="replace")
     tests = [
         {
             "name": f"{result.task.notebook[:2]} {result.task.title}",
             "score": result.points(partial),
             "max_score": result.task.points,
-            "output": _clean(f"{result.verdict.fault or 'solved'}"),
+            "output": _clean(result.verdict.fault or "solved"),
         }
         for result in row.results
     ]
-    with atomic_write(out / "gradescope" / f"{_slug(row.name)}.json") as path:
-        text = json.dumps({"score": row.points(partial), "tests": tests}, indent=1)
-        path.write_text(text, encoding="utf-8")
+    scores = json.dumps({"score": row.points(partial), "tests": tests}, indent=1)
+    for place, text in (("feedback/{}.html", page), ("gradescope/{}.json", scores)):
+        with atomic_write(out / place.format(_slug(row.name))) as path:
+            path.write_text(text, encoding="utf-8", errors="replace")
 
 
 def _write_statistics(out: Path, rows: Sequence[Graded]) -> None:
     """Per task how many solved it and which ideas were missed; who wrote alike."""
     lines, alike = [], []
-    for k, task in enumerate(tasks()):
-        results = [row.results[k] for row in rows]
+    for task, *results in zip(tasks(), *(row.results for row in rows), strict=True):
         missed = Counter(r.verdict.fault for r in results if r.verdict.fault)
-        solved = sum(r.verdict.fault is None for r in results)
-        first = [task.notebook[:2], task.name, solved, len(rows)]
+        first = [task.notebook[:2], task.name, len(rows) - missed.total(), len(rows)]
         lines += [[*first, _clean(idea), count] for idea, count in missed.most_common()] or [first]
-        alike += _alike(task, rows, k)
+        wrote = defaultdict(list, {outline(task.parts[-1]): ["the chapter"]})
+        for row, result in zip(rows, results, strict=True):
+            wrote[outline(result.code.split("\n\n")[-1])].append(_clean(row.name))
+        alike += [
+            [*first[:2], length, ", ".join(names)]
+            for (_, length), names in wrote.items()
+            if length >= _LONG and len(names) > 1
+        ]
     head = ["chapter", "task", "solved", "of", "idea missed", "by"]
     write_csv(out / "tasks.csv", head, lines)
     write_csv(out / "alike.csv", ["chapter", "task", "length", "equal up to names"], alike)
-
-
-def _alike(task: Task, rows: Sequence[Graded], k: int) -> list[list]:
-    groups = defaultdict(list)
-    codes = [("the chapter", task.parts[-1])]
-    codes += [(_clean(row.name), row.results[k].code.split("\n\n")[-1]) for row in rows]
-    for name, code in codes:
-        shape, length = outline(code)
-        if length >= _LONG:
-            groups[shape, length].append(name)
-    return [
-        [task.notebook[:2], task.name, length, ", ".join(names)]
-        for (_, length), names in groups.items()
-        if len(names) > 1
-    ]

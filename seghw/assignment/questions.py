@@ -60,7 +60,7 @@ def questions(name: str, seed: int) -> list[Question]:
         _adapt(name, question)
     *before, solution = next(task for task in tasks() if task.name == name).parts
     asked = [question.asked() for question in drawn]
-    changes = {"": ("", ""), **(mistakes()[name] if seed == VISIBLE else {})}
+    changes = {"": ("", ""), **(mistakes().get(name, {}) if seed == VISIBLE else {})}
     with warnings.catch_warnings(action="ignore"):  # of a mistake that divides by zero, say
         given = {
             sentence: answers(
