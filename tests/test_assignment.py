@@ -22,7 +22,7 @@ from seghw.assignment import assess, grade, harness, judge, notebooks, questions
 from seghw.assignment import submissions as handed_in
 from seghw.assignment.assess import submit
 from seghw.assignment.edition import make_edition
-from seghw.assignment.notebooks import NOTEBOOKS, Cell, forbidden, read_cells, statements
+from seghw.assignment.notebooks import Cell, definitions, forbidden, read_cells, statements
 from seghw.config import ROOT
 from seghw.errors import BadInput
 
@@ -79,9 +79,9 @@ def test_what_is_right_passes_however_it_is_written(hash_seed, monkeypatch):
     )
     jobs, asked = {}, {}
     for name, sources in table("variants.toml").items():
-        chapter = read_cells((NOTEBOOKS / TASKS[name].notebook).read_bytes())
+        given = {k: v for k, v in notebooks.chapter(TASKS[name].notebook).items() if k not in TASKS}
         for k, source in enumerate(sources):
-            parts = statements(name, [code(AT_HAND), code(source)], chapter)
+            parts = statements(name, given | definitions([code(AT_HAND), code(source)]))
             assert forbidden(parts) is None, source
             asked[f"{name} {k}"] = assess.all_questions(name)
             jobs[f"{name} {k}"] = "\n".join(parts), [q.asked() for q in asked[f"{name} {k}"]]
@@ -94,10 +94,10 @@ def test_what_is_right_passes_however_it_is_written(hash_seed, monkeypatch):
 def test_what_is_suspicious_is_not_run_and_its_line_is_quoted():
     cells = table("attempts.toml")
     for what, (name, source) in cells["suspicious"].items():
-        assert (line := forbidden(statements(name, [code(source)]))), what
+        assert (line := forbidden(statements(name, definitions([code(source)])))), what
         assert line in source
     for what, (name, source) in cells["plain"].items():
-        assert forbidden(statements(name, [code(source)])) is None, what
+        assert forbidden(statements(name, definitions([code(source)]))) is None, what
 
 
 @pytest.mark.skipif(not runner.guard(), reason="needs bubblewrap")

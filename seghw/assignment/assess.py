@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from seghw.assignment.judge import Question, Verdict, judge
-from seghw.assignment.notebooks import NOTEBOOKS, Task, forbidden, read_cells, statements, tasks
+from seghw.assignment.notebooks import Task, chapter, forbidden, statements, tasks
 from seghw.assignment.runner import SECONDS, run
 from seghw.assignment.submissions import Submission, read
 from seghw.errors import BadInput
@@ -75,8 +75,9 @@ def _parts(task: Task, submission: Submission) -> tuple[list[str], Verdict]:
     """A task's source, and why it is not run, if so."""
     if task.notebook not in submission.chapters:
         return [], Verdict("not handed in")
-    chapter = read_cells((NOTEBOOKS / task.notebook).read_bytes())
-    parts = statements(task.name, submission.chapters[task.notebook], chapter)
+    coded = {task.name for task in tasks()}  # no solution is taken from the chapter
+    known = {k: v for k, v in chapter(task.notebook).items() if k not in coded}
+    parts = statements(task.name, known | submission.chapters[task.notebook])
     if not parts:
         return [], Verdict(f"the notebook does not define {task.name}")
     if line := forbidden(parts):

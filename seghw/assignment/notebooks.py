@@ -12,7 +12,7 @@ import contextlib
 import json
 import re
 import symtable
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -63,7 +63,7 @@ class Task:
     @property
     def parts(self) -> list[str]:
         """The chapter's solution."""
-        return statements(self.name, read_cells((NOTEBOOKS / self.notebook).read_bytes()))
+        return statements(self.name, chapter(self.notebook))
 
 
 def read_cells(data: bytes) -> list[Cell]:
@@ -102,51 +102,29 @@ def _tasks_of(path: Path) -> Iterator[Task]:
             yield Task(path.name, name, title, cell.about["points"])
 
 
-# -- the statements of a task ------------------------------------------------------------------
+# -- the statements of a task ----------------------------------------------------------------------
 
 
-def statements(name: str, cells: Sequence[Cell], chapter: Sequence[Cell] = ()) -> list[str]:
-    """The statement that defines ``name``, last, after those that it needs.
+@cache
+def chapter(notebook: str) -> dict[str, str]:
+    """What a chapter defines."""
+    return definitions(read_cells((NOTEBOOKS / notebook).read_bytes()))
 
-    Args:
-        cells: of a student's notebook, or of a chapter.
-        chapter: where imports and helpers are looked up that the notebook lacks; no task's
-            solution is taken from it.
 
-    Returns:
-        An empty list where nothing defines it; the whole cell where that is no Python.
+def definitions(cells: Sequence[Cell]) -> dict[str, str]:
+    """Name to the source of the last statement that binds it; one that does something wins.
+
+    A cell that is no Python counts whole, for what it seems to define and nothing else does.
     """
-    graded = {task.name for task in tasks()} if chapter else set()
-    known = {k: v for k, v in _definitions(chapter).items() if k not in graded}
-    known |= _definitions(cells)
-    parts: list[str] = []
-    _add(name, known, set(), parts)
-    if not parts:
-        begins = re.compile(rf"^(def {name}\b|{name}\s*=(?! *check\())", re.M)
-        parts = [cell.source for cell in cells if _solves(cell) and begins.search(cell.source)]
-    return parts if name in known else parts[-1:]
-
-
-def _solves(cell: Cell) -> bool:
-    return cell.kind == "code" and not cell.about.get("grade")
-
-
-def _add(name: str, known: dict[str, str], seen: set[str], parts: list[str]) -> None:
-    if name in seen or name not in known:
-        return
-    seen.add(name)
-    for needed in sorted(names(known[name])[1]):
-        _add(needed, known, seen, parts)
-    if known[name] not in parts:
-        parts.append(known[name])
-
-
-def _definitions(cells: Sequence[Cell]) -> dict[str, str]:
-    """Name to the source of the last statement that binds it; one that does something wins."""
     known: dict[str, str] = {}
     binding = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
-    for cell in filter(_solves, cells):
+    for cell in cells:
+        if cell.kind != "code" or cell.about.get("grade"):
+            continue
         source, tree = parsed(cell.source)
+        if not tree.body:
+            for pair in re.findall(r"^def (\w+)|^(\w+) *=(?! *check\()", source, re.M):
+                known.setdefault("".join(pair), source)
         for node in tree.body:
             if not isinstance(node, binding | ast.Assign | ast.AnnAssign):
                 continue
@@ -158,6 +136,23 @@ def _definitions(cells: Sequence[Cell]) -> dict[str, str]:
                 if name not in known or "raise NotImplementedError" not in text:
                     known[name] = text
     return known
+
+
+def statements(name: str, known: Mapping[str, str]) -> list[str]:
+    """The statement that defines ``name``, last, after those that it needs; or nothing."""
+    parts: list[str] = []
+    seen: set[str] = set()
+
+    def add(name: str) -> None:
+        if name in known and name not in seen:
+            seen.add(name)
+            for needed in sorted(names(known[name])[1]):
+                add(needed)
+            if known[name] not in parts:
+                parts.append(known[name])
+
+    add(name)
+    return parts
 
 
 def parsed(source: str) -> tuple[str, ast.Module]:

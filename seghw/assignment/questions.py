@@ -33,7 +33,8 @@ _HOW = {
     "dice_gradient": {"how": "by_hand"},
     "learning_rate": {"tolerance": 1e-7},
     "training_step": {"how": "turns", "agree": number},
-    "bootstrap": {"how": "draw"},
+    "polygon_mask": {"agree": ragged},
+    "bootstrap": {"how": "draw", "tolerance": 0.012},  # what two draws may lie apart
     "first_click": {"agree": deepest},
 }
 _squares = partial(F.mse_loss, reduction="sum")
@@ -56,8 +57,6 @@ def questions(name: str, seed: int) -> list[Question]:
             Question(idea, tuple(arguments), hidden=seed != VISIBLE, **_HOW.get(name, {}))
             for idea, *arguments in globals()[name](rng)
         ]
-    for question in drawn:
-        _adapt(name, question)
     *before, solution = next(task for task in tasks() if task.name == name).parts
     asked = [question.asked() for question in drawn]
     changes = {"": ("", ""), **(mistakes().get(name, {}) if seed == VISIBLE else {})}
@@ -72,15 +71,6 @@ def questions(name: str, seed: int) -> list[Question]:
         question.traps = {sentence: answer[k] for sentence, answer in given.items()}
         question.want = question.traps.pop("")
     return drawn
-
-
-def _adapt(name: str, question: Question) -> None:
-    """What depends on the arguments."""
-    if name == "polygon_mask" and len(question.arguments[0][0]) != 8:
-        question.agree = ragged
-    if name == "bootstrap":
-        scores = question.arguments[0]
-        question.tolerance = 1e-6 + 0.25 * float(scores.std()) / math.sqrt(len(scores))
 
 
 def _floats(rng, *shape):

@@ -9,13 +9,13 @@ import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from seghw.assignment.notebooks import Cell, read_cells, statements, tasks
+from seghw.assignment.notebooks import definitions, read_cells, tasks
 from seghw.errors import BadInput
 
 _LARGEST = 20 << 20  # bytes of one notebook
@@ -27,9 +27,9 @@ _SKIPPED = re.compile(r"(^|/)(__macosx|\.ipynb_checkpoints|\._[^/]*)(/|$)")
 
 @dataclass
 class Submission:
-    """A student's cells by chapter, and what a teacher should know about them."""
+    """What a student defines by chapter, and what a teacher should know about it."""
 
-    chapters: dict[str, list[Cell]] = field(default_factory=dict)
+    chapters: dict[str, dict[str, str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)  # those that count
 
@@ -50,17 +50,18 @@ def read(path: Path) -> Submission:
         key=lambda file: (file[0].count("/"), Path(file[0]).name not in names, file[0]),
     ):
         try:
-            cells = read_cells(data)
-            chapter = _chapter(cells)
+            known = definitions(read_cells(data))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             submission.remarks.append(f"{name} is damaged ({type(error).__name__})")
             continue
+        there = Counter(task.notebook for task in tasks() if task.name in known)
+        chapter = max(there, key=there.__getitem__, default=None)
         if chapter is None:
             submission.remarks.append(f"{name} has no task of the assignment")
         elif chapter in submission.chapters:
             submission.remarks.append(f"{name} does not count: {chapter[:2]} is there already")
         else:
-            submission.chapters[chapter] = cells
+            submission.chapters[chapter] = known
             submission.files[name] = data
     if not submission.chapters:
         none = f"{path.name} holds no notebook of the assignment"
@@ -68,13 +69,6 @@ def read(path: Path) -> Submission:
     if missing := sorted(name[:2] for name in names - submission.chapters.keys()):
         submission.remarks.append(f"without chapter {', '.join(missing)}")
     return submission
-
-
-def _chapter(cells: Sequence[Cell]) -> str | None:
-    """The file name of the chapter that most tasks of these cells belong to."""
-    marked = {cell.about.get("grade_id") for cell in cells}
-    there = (t.notebook for t in tasks() if t.name in marked or statements(t.name, cells))
-    return next((name for name, _ in Counter(there).most_common(1)), None)
 
 
 # -- files in folders and archives, as (name, bytes unpacked, how to open) -------------------------
