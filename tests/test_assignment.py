@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import seghw.assignment
+from seghw import cli
 from seghw.assignment import assess, grade, harness, judge, notebooks, questions, runner
 from seghw.assignment import submissions as handed_in
 from seghw.assignment.assess import submit
@@ -308,6 +310,42 @@ def test_without_submissions_nothing_is_touched(tmp_path):
         with pytest.raises(BadInput, match=said):
             grade.grade(path, tmp_path / "out")
     assert kept.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_what_is_graded_survives_an_interruption(name, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/ada.ipynb").write_bytes(ONE)
+    endless = "def reach(*a):\n    while True:\n        pass"
+    (tmp_path / "in/bob.ipynb").write_bytes(notebook(endless))
+    command = [sys.executable, "-m", "seghw", "grade", "in", "--out", "out", "--seconds", "500"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
+        while not (tmp_path / "out/grades.csv").exists() and child.poll() is None:
+            time.sleep(0.1)
+        time.sleep(3)  # the second is asked
+        child.send_signal(getattr(signal, name))
+        assert "interrupted" in child.communicate(timeout=20)[1]
+    assert child.returncode == 130
+    assert [row["Points"] for row in rows_of(tmp_path / "out/grades.csv")] == ["2"]
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stdout", [io.TextIOWrapper(io.BytesIO(), "ascii"), Gone()])
+def test_a_narrow_or_closed_output_costs_nothing(stdout, tmp_path, in_process, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in ("李明", "ada"):
+        (tmp_path / f"in/{name}.ipynb").write_bytes(ONE)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    cli.main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    assert [row["Points"] for row in rows_of(tmp_path / "out/grades.csv")] == ["2", "2"]
+    assert (tmp_path / "out/tasks.csv").is_file()
 
 
 # -- the edition -------------------------------------------------------------------------------

@@ -58,12 +58,11 @@ def slope(function: Callable, pred: torch.Tensor, *rest: Any) -> Any:
     """A loss and its gradient at the prediction."""
     leaf = pred.clone().requires_grad_(True)
     loss = function(leaf, *rest)
-    if not (isinstance(loss, torch.Tensor) and loss.requires_grad):
-        return loss and {"loss": loss, "slope": None}
-    return {
-        "loss": loss,
-        "slope": torch.autograd.grad(loss.sum(), leaf, allow_unused=True)[0],
-    }
+    if loss is None:
+        return None
+    smooth = isinstance(loss, torch.Tensor) and loss.requires_grad
+    gradient = torch.autograd.grad(loss.sum(), leaf, allow_unused=True)[0] if smooth else None
+    return {"loss": loss, "slope": gradient}
 
 
 def by_hand(function: Callable, *arguments: Any) -> Any:
@@ -112,7 +111,8 @@ def ask(function: Callable, how: str, arguments: bytes) -> dict:
             value = encode(_WAYS[how](function, *given) if how else function(*given))
             after = [_trace(argument) for argument in given]
     except BaseException as error:  # whatever a student's code raises is an answer
-        return {"error": describe(error, getattr(function, "__code__", None))}
+        code = getattr(function, "__code__", None)
+        return {"error": describe(error, getattr(code, "co_filename", ""))}
     changed = {str(k): new for k, new in enumerate(after) if new != before[k]}
     return {"value": value, "changed": changed}
 
@@ -122,12 +122,11 @@ def _trace(value: Any) -> Any:
     return [encode(value), leaf]
 
 
-def describe(error: BaseException, code: Any = None, file: str = "") -> dict:
+def describe(error: BaseException, file: str) -> dict:
     """An error's type, text, and the line of the student's that it came from."""
-    file = file or getattr(code, "co_filename", "")
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame.line for frame in frames if frame.filename == file]
-    line = own[-1] if own else getattr(error, "text", None)
+    line = [getattr(error, "text", None), *own][-1]
     try:
         text = str(error)
     except Exception:  # an error of the student's own that cannot say what it is
@@ -143,7 +142,7 @@ def answers(name: str, source: str, questions: Sequence[tuple[str, bytes]]) -> A
         exec(compile(source, file, "exec"), space)
         function = space[name.split()[0]]  # tests ask several of one name
     except BaseException as error:  # SystemExit and KeyboardInterrupt as well
-        return {"error": describe(error, file=file)}
+        return {"error": describe(error, file)}
     return [ask(function, *question) for question in questions]
 
 
@@ -151,11 +150,9 @@ def answers(name: str, source: str, questions: Sequence[tuple[str, bytes]]) -> A
 
 
 def _limit(seconds: float) -> None:
-    """Memory, file size, processor time and processes; Windows knows none of these."""
-    try:
-        import resource
-    except ImportError:
-        return
+    """Memory, file size, processor time and processes."""
+    import resource  # which Windows lacks
+
     limits = {"DATA": 4 << 30, "CORE": 0, "FSIZE": 1 << 20, "CPU": int(seconds) + 5, "NPROC": 0}
     for name, most in limits.items():
         with contextlib.suppress(OSError, ValueError, AttributeError):  # not on this system
