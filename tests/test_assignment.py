@@ -16,6 +16,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import seghw.assignment
@@ -142,9 +143,11 @@ def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
 # -- what is handed in -------------------------------------------------------------------------
 
 
-def notebook(*sources, ids=(), **more):
+def notebook(*sources, ids=(), words="", **more):
     """A student's notebook as bytes; ``ids`` are the tasks that the first cells are marked as."""
     cells = [{"cell_type": "code", "source": source, "metadata": {}} for source in sources]
+    about = {"nbgrader": {"grade_id": "ceiling", "grade": True}}
+    cells += [{"cell_type": "markdown", "source": words, "metadata": about}] * bool(words)
     for cell, name in zip(cells, ids, strict=False):
         cell["metadata"] = {"nbgrader": {"grade_id": name, "solution": True}}
     return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, **more}).encode()
@@ -290,10 +293,16 @@ def test_regrading_shows_what_it_was_before_and_who_wrote_alike(tmp_path, in_pro
     for name in ("ada", "bob"):
         (folder / f"{name}.ipynb").write_bytes(notebook(source))
     grade.grade(folder, out)
-    (folder / "bob.ipynb").write_bytes(notebook("def match(masks, objects):\n    return [0]"))
+    wrong = notebook("def match(masks, objects):\n    return [0]", words="No gradient reaches it.")
+    (folder / "bob.ipynb").write_bytes(wrong)
+    marked = pd.read_csv(out / "grades.csv").set_index("Student")
+    marked.loc["bob", "ceiling (by hand, of 5)"] = 4
+    marked.to_csv(out / "grades.csv")
     assert "ada, bob" in (out / "alike.csv").read_text(encoding="utf-8")
     rows = rows_of(grade.grade(folder, out, partial=True))
     assert [(row["Points"], row["Before"]) for row in rows] == [("4", "4"), ("0", "4")]
+    assert [row["ceiling (by hand, of 5)"][:1] for row in rows] == ["", "4"]
+    assert "No gradient reaches it." in (out / "feedback/bob.html").read_text(encoding="utf-8")
     assert "the chapter, ada" in (out / "alike.csv").read_text(encoding="utf-8")
     assert "match,1,2" in (out / "tasks.csv").read_text(encoding="utf-8")
 
@@ -375,6 +384,9 @@ def test_the_edition_has_the_visible_checks_and_no_solution(edition):
     visible = pickle.loads((edition / "seghw/assignment/visible.pickle").read_bytes())
     assert visible.keys() == TASKS.keys()
     assert not any(question.hidden for asked in visible.values() for question in asked)
+    words = [c for text in texts.values() for c in re.findall("YOUR ANSWER HERE", text)]
+    assert len(words) == len(notebooks.tasks("markdown")) == 2
+    assert not [p for p, text in texts.items() if "rubric" in text]
     assert (edition / "AGENTS.md").is_file()
     assert (edition / "Makefile").is_file()
     with pytest.raises(FileExistsError, match="already exists"):

@@ -47,7 +47,8 @@ def make_edition(out: str | Path = EDITION) -> Path:
         for path in sorted(NOTEBOOKS.glob("0*.ipynb")):
             text = json.dumps(student_notebook(path), indent=1, ensure_ascii=False)
             (folder / "notebooks" / path.name).write_text(text + "\n", encoding="utf-8")
-        rows = [f"| {Path(t.notebook).stem} | {t.title} | {t.points} |" for t in every]
+        listed = sorted([*every, *tasks("markdown")], key=lambda task: task.notebook)
+        rows = [f"| {Path(t.notebook).stem} | {t.title} | {t.points} |" for t in listed]
         page = (_STUDENT / "README.md").read_text(encoding="utf-8")
         page = page.format(
             tasks=len(every), points=sum(t.points for t in every), table="\n".join(rows)
@@ -80,6 +81,8 @@ def _student_cell(cell: dict) -> dict | None:
     """A cell without solution, hidden test and output; None to leave it out."""
     text = "".join(cell["source"])
     hidden = cell["metadata"].get("jupyter", {}).get("source_hidden")
+    if cell["cell_type"] == "markdown" and "nbgrader" in cell["metadata"]:
+        return {**cell, "source": ["YOUR ANSWER HERE"]}  # nbgrader's own
     if cell["cell_type"] == "markdown":
         # The exercises' answers, which fold away in the chapters.
         text = re.sub(r"<details><summary>Solution.*?</details>", "", text, flags=re.S)

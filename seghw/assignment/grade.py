@@ -35,6 +35,7 @@ class Graded:
     identifier: str
     results: list[Result]
     remark: str
+    words: dict[str, str]
 
     def points(self, partial: bool) -> float:
         return sum(result.points(partial) for result in self.results)
@@ -67,7 +68,7 @@ def grade(
     entries = sorted(p for p in submissions.iterdir() if not p.name.startswith("."))
     if not entries:
         raise BadInput(f"{submissions} is empty: put one zip or folder per student into it")
-    before = _points_before(out / "grades.csv")
+    before = _before(out / "grades.csv")
     for page in [*out.glob("feedback/*.html"), *out.glob("gradescope/*.json")]:
         page.unlink()
     questions = {task.name: all_questions(task.name) for task in tasks()}
@@ -110,7 +111,7 @@ def _graded(
         results = assess(Submission(), questions)
         remarks = [f"cannot be graded: {reason(error)}", *remarks]
     look = [f"look at {result.task.name}" for result in results if result.verdict.fault == LOOK]
-    return Graded(*who, results, _clean("; ".join([*look, *remarks])))
+    return Graded(*who, results, _clean("; ".join([*look, *remarks])), submission.words)
 
 
 def _students(entries: Iterable[Path]) -> dict[Path, tuple[str, str]]:
@@ -144,32 +145,39 @@ def _say(text: str) -> None:
 # -- tables and pages ------------------------------------------------------------------------------
 
 
-def _points_before(table: Path) -> dict[str, str]:
+def _before(table: Path) -> dict[str, dict]:
+    """Students' rows of an earlier grading."""
     try:
-        return pd.read_csv(table, dtype=str, na_filter=False, index_col="Student")[
-            "Points"
-        ].to_dict()
-    except (OSError, KeyError, ValueError):
+        rows = pd.read_csv(table, dtype=str, na_filter=False, index_col="Student")
+        return rows.to_dict("index")
+    except (OSError, ValueError):
         return {}
 
 
 def _write_table(out: Path, rows: Sequence[Graded], before: Mapping, partial: bool) -> None:
     most = sum(task.points for task in tasks())
+    by_hand = [f"{task.name} (by hand, of {task.points})" for task in tasks("markdown")]
     lines = []
     for row in rows:
         name, points = _clean(row.name), row.points(partial)
         about = [name, row.identifier, f"{points:g}", f"{most:g}", f"{100 * points / most:.1f}"]
         each = [f"{result.points(partial):g}" for result in row.results]
-        lines.append([*about, before.get(name, ""), *each, row.remark])
+        old = before.get(name, {})
+        kept = [old.get(column, "") for column in by_hand]
+        lines.append([*about, old.get("Points", ""), *each, *kept, row.remark])
     head = ["Student", "ID", "Points", "Maximum", "Percent", "Before"]
-    write_csv(out / "grades.csv", [*head, *(task.name for task in tasks()), "Remark"], lines)
+    write_csv(
+        out / "grades.csv", [*head, *(task.name for task in tasks()), *by_hand, "Remark"], lines
+    )
 
 
 def _write_pages(out: Path, row: Graded, partial: bool) -> None:
     """What the student reads, and Gradescope's ``results.json``."""
     template = jinja2.Environment(autoescape=True).from_string(_PAGE.read_text(encoding="utf-8"))
     most = sum(result.task.points for result in row.results)
-    page = template.render(row=row, partial=partial, most=most, total=row.points(partial))
+    words = tasks("markdown")
+    total = row.points(partial)
+    page = template.render(row=row, partial=partial, most=most, total=total, words=words)
     tests = [
         {
             "name": f"{result.task.notebook[:2]} {result.task.title}",

@@ -53,12 +53,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Task:
-    """A graded task."""
+    """A graded task: a function, or an answer in words (kind "markdown")."""
 
     notebook: str  # file name
     name: str  # of the function
     title: str
     points: float
+    kind: str = "code"
 
     @property
     def parts(self) -> list[str]:
@@ -87,19 +88,20 @@ def _cell(cell: dict) -> Cell:
 
 
 @cache
-def tasks() -> tuple[Task, ...]:
-    """Every task of the chapters, in order."""
-    return tuple(task for path in sorted(NOTEBOOKS.glob("0*.ipynb")) for task in _tasks_of(path))
+def tasks(kind: str = "code") -> tuple[Task, ...]:
+    """Every task of a kind in the chapters, in order."""
+    every = (task for path in sorted(NOTEBOOKS.glob("0*.ipynb")) for task in _tasks_of(path))
+    return tuple(task for task in every if task.kind == kind)
 
 
 def _tasks_of(path: Path) -> Iterator[Task]:
     title = ""
     for cell in read_cells(path.read_bytes()):
-        heading = re.match(r"### Task: (.*?) \(", cell.source)
+        heading = re.match(r"### (?:Task|In words): (.*?) \(", cell.source)
         title = heading[1] if heading else title
         if cell.about.get("grade"):
             name = cell.about["grade_id"].removesuffix("_check")
-            yield Task(path.name, name, title, cell.about["points"])
+            yield Task(path.name, name, title, cell.about["points"], cell.kind)
 
 
 # -- the statements of a task ----------------------------------------------------------------------

@@ -32,6 +32,7 @@ class Submission:
     chapters: dict[str, dict[str, str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)  # those that count
+    words: dict[str, str] = field(default_factory=dict)  # answers to the questions in words
 
 
 def read(path: Path) -> Submission:
@@ -50,7 +51,8 @@ def read(path: Path) -> Submission:
         key=lambda file: (file[0].count("/"), Path(file[0]).name not in names, file[0]),
     ):
         try:
-            known = definitions(read_cells(data))
+            cells = read_cells(data)
+            known = definitions(cells)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             submission.remarks.append(f"{name} is damaged ({type(error).__name__})")
             continue
@@ -63,6 +65,8 @@ def read(path: Path) -> Submission:
         else:
             submission.chapters[chapter] = known
             submission.files[name] = data
+            answers = (c for c in cells if c.kind == "markdown" and c.about.get("grade"))
+            submission.words |= {str(c.about.get("grade_id")): c.source for c in answers}
     if not submission.chapters:
         none = f"{path.name} holds no notebook of the assignment"
         raise BadInput("; ".join([none, *submission.remarks]))
