@@ -72,24 +72,30 @@ def grade(
     for page in [*out.glob("feedback/*.html"), *out.glob("gradescope/*.json")]:
         page.unlink()
     questions = {task.name: all_questions(task.name) for task in tasks()}
+    students = _students(entries)
+    names = {path: _clean(name) for path, (name, _) in students.items()}
+    table = {path: before[name] for path, name in names.items() if name in before}
     rows: dict[Path, Graded] = {}
     runner.stopped.clear()
     pool = ThreadPoolExecutor(jobs)
     try:
         work = {
             pool.submit(_graded, path, who, questions, seconds, (submissions, out)): path
-            for path, who in _students(entries).items()
+            for path, who in students.items()
         }
         for future in as_completed(work):
-            newest = rows[work[future]] = future.result()
-            graded = [rows[path] for path in entries if path in rows]
-            _write_table(out, graded, before, partial)
+            path, newest = work[future], future.result()
+            rows[path] = newest
+            table[path] = _row(newest, before.get(names[path], {}), partial)
+            with atomic_write(out / "grades.csv") as temporary:
+                lines = pd.DataFrame([table[path] for path in entries if path in table])
+                lines.to_csv(temporary, index=False, lineterminator="\n")
             _write_pages(out, newest, partial)
             _say(f"{newest.name}: {newest.points(partial):g} points. {newest.remark}")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         runner.end_all()
-    _write_statistics(out, graded)
+    _write_statistics(out, [rows[path] for path in entries])
     return out / "grades.csv"
 
 
@@ -148,27 +154,26 @@ def _say(text: str) -> None:
 def _before(table: Path) -> dict[str, dict]:
     """Students' rows of an earlier grading."""
     try:
-        rows = pd.read_csv(table, dtype=str, na_filter=False, index_col="Student")
-        return rows.to_dict("index")
-    except (OSError, ValueError):
+        rows = pd.read_csv(table, dtype=str, na_filter=False).to_dict("records")
+        return {row["Student"]: row for row in rows}
+    except (OSError, KeyError, ValueError):
         return {}
 
 
-def _write_table(out: Path, rows: Sequence[Graded], before: Mapping, partial: bool) -> None:
-    most = sum(task.points for task in tasks())
+def _row(graded: Graded, before: dict, partial: bool) -> dict[str, str]:
+    points, most = graded.points(partial), sum(task.points for task in tasks())
     by_hand = [f"{task.name} (by hand, of {task.points})" for task in tasks("markdown")]
-    lines = []
-    for row in rows:
-        name, points = _clean(row.name), row.points(partial)
-        about = [name, row.identifier, f"{points:g}", f"{most:g}", f"{100 * points / most:.1f}"]
-        each = [f"{result.points(partial):g}" for result in row.results]
-        old = before.get(name, {})
-        kept = [old.get(column, "") for column in by_hand]
-        lines.append([*about, old.get("Points", ""), *each, *kept, row.remark])
-    head = ["Student", "ID", "Points", "Maximum", "Percent", "Before"]
-    write_csv(
-        out / "grades.csv", [*head, *(task.name for task in tasks()), *by_hand, "Remark"], lines
-    )
+    return {
+        "Student": _clean(graded.name),
+        "ID": graded.identifier,
+        "Points": f"{points:g}",
+        "Maximum": f"{most:g}",
+        "Percent": f"{100 * points / most:.1f}",
+        "Before": before.get("Points", ""),
+        **{result.task.name: f"{result.points(partial):g}" for result in graded.results},
+        **{column: before.get(column, "") for column in by_hand},
+        "Remark": graded.remark,
+    }
 
 
 def _write_pages(out: Path, row: Graded, partial: bool) -> None:

@@ -158,8 +158,7 @@ def printed_dice(rng):
     pred, target = _pair(rng, 2, 3, 8, 8)
     absent, tiny = target[1:, 2:], 1e-3 * pred[:1, :1, :1, :2]
     yield "a perfect class costs one half: there is no factor 2", target[:1], target[:1]
-    idea = "one pair: 1 - ab / (aa + bb + epsilon), sums over the pixels"
-    yield idea, pred[:1, :1], target[:1, :1]
+    yield "one pair: 1 - ab / (aa + bb + epsilon), sums over pixels", pred[:1, :1], target[:1, :1]
     yield "an absent class adds exactly 1", pred[1:, 2:], absent
     yield "nothing predicted of an absent class: epsilon makes it 1", absent, absent
     yield "epsilon is 1e-6, in the denominator alone", tiny, tiny
@@ -173,8 +172,7 @@ def dice(rng):
     one, there, absent = pred[:1, :1], target[:1, :1], target[1:, 2:]
     yield "a perfect prediction of present classes costs nothing", target[:1], target[:1]
     yield "a present class: 1 - 2 ab / (aa + bb), to be differentiated", one, there
-    idea = "an absent class costs aa / (aa + 0.3 x pixels), and has a gradient"
-    yield idea, pred[1:, 2:], absent
+    yield "an absent class costs aa / (aa + 0.3 x pixels), and has a gradient", pred[1:, 2:], absent
     idea = "nothing predicted of an absent class costs 0, and its gradient is a number, not NaN"
     yield idea, absent, absent
     yield "a present class that is missed costs 1", 0 * one, there
@@ -311,8 +309,7 @@ def paired_interval(rng):
         base = rng.uniform(0, 1, seeds)
         a = {k: float(base[k] + 0.02 + 0.01 * rng.exponential()) for k in range(seeds)}
         b = {int(k): float(base[k]) for k in rng.permutation(seeds)[gone:]} | {50: 0.5}
-        idea = f"{seeds - gone} seeds in both: mean ± t x deviation / √n of their differences"
-        yield idea, a, b
+        yield f"{seeds - gone} seeds in both: mean ± t x deviation / √n of their differences", a, b
 
 
 # -- chapter 5 -------------------------------------------------------------------------------------
@@ -335,8 +332,7 @@ def decode_bands(rng):
         ramp = levels[torch.from_numpy(rng.integers(9, size=(n, len(chosen), 4, 6)))]
         ramp[0, :, 0, :] = levels[:6]  # every end of a band, in every plane
         ramp[-1, :, 1, :3] = levels[6:]
-        idea = "bool (N, C, H, W): plane c is true where low < output < high for band c"
-        yield idea, ramp, chosen
+        yield "bool (N, C, H, W): plane c is true where low < output < high of band c", ramp, chosen
 
 
 def wanted(rng):
@@ -387,8 +383,7 @@ def boundary_f(rng):
     for tolerance, *size in ((1, 24, 24), (2, 20, 31), (1.5, 24, int(rng.integers(20, 30)))):
         noise = ndimage.gaussian_filter(rng.normal(size=(2, *size)), (0, 3, 3))
         a, b = noise > np.quantile(noise, 0.45, axis=(1, 2), keepdims=True)
-        idea = "harmonic mean of the near shares of both outlines"
-        yield idea, a, b & (noise[1] > -1), tolerance
+        yield "harmonic mean of the near shares of both outlines", a, b, tolerance
 
 
 def bootstrap(rng):
