@@ -48,7 +48,6 @@ def solved(name: str) -> None:
 
 
 def _verdict(function: Callable, questions: list):
-    from seghw.assignment.assess import LOOK
     from seghw.assignment.harness import ask
     from seghw.assignment.judge import Verdict, judge
     from seghw.assignment.notebooks import forbidden
@@ -58,5 +57,5 @@ def _verdict(function: Callable, questions: list):
     except (OSError, TypeError, IndentationError):  # not of a cell, so not to be had
         line = None
     if line:
-        return Verdict(LOOK, f"{line}\nA solution does not need this.")
+        return Verdict("a solution does not need this, so a teacher will look at it", line)
     return judge(questions, [ask(function, *question.asked()) for question in questions])

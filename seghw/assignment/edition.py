@@ -15,7 +15,6 @@ from seghw.assignment.questions import VISIBLE, questions
 from seghw.config import ROOT
 from seghw.io import atomic_folder
 
-EDITION = ROOT / "dist/assignment"
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError()"  # nbgrader's own
 _SOLUTION = re.compile(r"^ *### BEGIN SOLUTION\n.*?^ *### END SOLUTION$", re.M | re.S)
 _HIDDEN = re.compile(r"\n?^### BEGIN HIDDEN TESTS\n.*?^### END HIDDEN TESTS$", re.M | re.S)
@@ -28,7 +27,7 @@ _LEFT_OUT = shutil.ignore_patterns(
 )
 
 
-def make_edition(out: str | Path = EDITION) -> Path:
+def make_edition(out: str | Path) -> Path:
     """Write the project that students get.
 
     Args:

@@ -6,6 +6,7 @@ is JSON, one line a task.
 """
 
 import contextlib
+import faulthandler
 import json
 import linecache
 import os
@@ -204,8 +205,11 @@ def main() -> None:
         with contextlib.suppress(Exception):  # once for all tasks; what fails, the cell says
             exec(line, {})
     for job in jobs:
-        fork = hasattr(os, "fork")
-        answer = _apart(job, seconds, channel) if fork else answers(*job)
+        if hasattr(os, "fork"):
+            answer = _apart(job, seconds, channel)
+        else:  # Windows, where this is the only job
+            faulthandler.dump_traceback_later(seconds, exit=True)
+            answer = answers(*job)
         os.write(channel, json.dumps([job[0], answer]).encode() + b"\n")
     os._exit(0)  # what a task left running does not hold the process
 

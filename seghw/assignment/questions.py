@@ -252,6 +252,11 @@ def resume(rng):
 
 
 def best_run(rng):
+    def run(k, ious):
+        epochs = [{"validation_iou": float(iou)} for iou in ious or [0.95]]
+        status = "finished" if ious else "diverged"
+        return {"run_id": f"run {k}", "status": status, "loss": 1 / (k + 1), "epochs": epochs}
+
     many = [list(rng.uniform(0, 1, rng.integers(2, 5))) for _ in range(8)]
     cases = {
         "the IoU after the last epoch, not the loss": [[0.1, 0.5], [0.2, 0.3]],
@@ -260,17 +265,8 @@ def best_run(rng):
         "a finished run with IoU 0 is better than a diverged one": [None, [0.0], None],
         "the best of many": [*many, None],
     }
-    for idea, scores in cases.items():
-        runs = [
-            {
-                "run_id": f"run {k}",
-                "status": "finished" if ious else "diverged",
-                "loss": 1.0 / (k + 1),
-                "epochs": [{"validation_iou": float(iou)} for iou in ious or [0.95]],
-            }
-            for k, ious in enumerate(scores)
-        ]
-        yield idea, runs
+    for idea, runs in cases.items():
+        yield idea, [run(k, ious) for k, ious in enumerate(runs)]
 
 
 # -- chapter 4 -------------------------------------------------------------------------------------
