@@ -7,6 +7,7 @@ is JSON, one line a task.
 
 import contextlib
 import faulthandler
+import gc
 import json
 import linecache
 import os
@@ -204,6 +205,7 @@ def main() -> None:
     for line in set(re.findall(r"^(?:from|import) .+", "\n".join(j[1] for j in jobs), re.M)):
         with contextlib.suppress(Exception):  # once for all tasks; what fails, the cell says
             exec(line, {})
+    gc.freeze()  # collecting would copy what the copies share
     for job in jobs:
         if hasattr(os, "fork"):
             answer = _apart(job, seconds, channel)
