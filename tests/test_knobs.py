@@ -1,6 +1,7 @@
-"""Each chapter that has knobs, with them turned: nothing breaks, no assertion fails."""
+"""Chapters with their knobs turned and their tasks solved otherwise: they go on to the end."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -12,16 +13,29 @@ TURNED = {
     "01_aspp_model": {"IMAGES": 40, "SEED": 3},
     "02_losses": {"IMAGES": 32, "SEED": 5},
     "03_training_sweeps": {"COEFFICIENT": 60, "RATE": 2e-3, "BATCH": 6},
+    "04_coefficient_analysis": {},
     "05_evaluation": {"SCENES": 16, "SEED": 5},
     "06_sam_extra_credit": {"IMAGES": 10, "CLICKS": 6},
 }
+#: Right solutions, written otherwise, by task; a chapter gets the last one that it can define.
+VARIANTS = tomllib.loads((FOLDER.parent / "tests" / "variants.toml").read_text(encoding="utf-8"))
+SHADOWS = "from matplotlib.path import Path"  # the chapters' own Path is pathlib's
+
+
+def solved_otherwise(cell) -> None:
+    name = re.search(r"^def (\w+)", cell.source, flags=re.MULTILINE)[1]
+    variant = [source for source in VARIANTS[name] if SHADOWS not in source][-1]
+    cell.source = f"import copy\nimport statistics\n\n{variant}"
 
 
 @pytest.mark.parametrize("name", TURNED)
-def test_knobs_can_be_turned(name):
+def test_the_chapter_goes_on(name):
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-    [cell] = [c for c in notebook.cells if "# Knobs:" in c.source]
+    for cell in notebook.cells:
+        if "### BEGIN SOLUTION" in cell.source:
+            solved_otherwise(cell)
     for knob, value in TURNED[name].items():
+        [cell] = [c for c in notebook.cells if "# Knobs:" in c.source]
         turned = re.sub(rf"^{knob} = \S+", f"{knob} = {value}", cell.source, flags=re.MULTILINE)
         assert turned != cell.source, knob
         cell.source = turned
