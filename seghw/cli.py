@@ -406,7 +406,7 @@ def assignment(args: Namespace) -> None:
 )
 def submission(args: Namespace) -> None:
     """check an edition's tasks, and zip them"""
-    from seghw.assignment.submit import submit
+    from seghw.assignment.assess import submit
 
     made = config.ROOT / "dist/assignment/notebooks"
     notebooks = args.notebooks or (made if made.is_dir() else config.ROOT / "notebooks")

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import pickle
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,14 +16,16 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import seghw.assignment
+from seghw import cli
 from seghw.assignment import assess, grade, harness, judge, notebooks, questions, runner
 from seghw.assignment import submissions as handed_in
+from seghw.assignment.assess import submit
 from seghw.assignment.edition import make_edition
-from seghw.assignment.notebooks import NOTEBOOKS, Cell, forbidden, read_cells, statements
-from seghw.assignment.submit import submit
+from seghw.assignment.notebooks import Cell, definitions, forbidden, read_cells, statements
 from seghw.config import ROOT
 from seghw.errors import BadInput
 
@@ -44,7 +48,8 @@ def code(source):
 
 def judged(name, parts):
     asked = assess.all_questions(name)
-    return judge.judge(asked, harness.answers(name, parts, judge.asked(asked)))
+    source = "\n".join(parts)
+    return judge.judge(asked, harness.answers(name, source, [q.asked() for q in asked]))
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -77,12 +82,12 @@ def test_what_is_right_passes_however_it_is_written(hash_seed, monkeypatch):
     )
     jobs, asked = {}, {}
     for name, sources in table("variants.toml").items():
-        chapter = read_cells((NOTEBOOKS / TASKS[name].notebook).read_bytes())
+        given = {k: v for k, v in notebooks.chapter(TASKS[name].notebook).items() if k not in TASKS}
         for k, source in enumerate(sources):
-            parts = statements(name, [code(AT_HAND), code(source)], chapter)
+            parts = statements(name, given | definitions([code(AT_HAND), code(source)]))
             assert forbidden(parts) is None, source
             asked[f"{name} {k}"] = assess.all_questions(name)
-            jobs[f"{name} {k}"] = parts, judge.asked(asked[f"{name} {k}"])
+            jobs[f"{name} {k}"] = "\n".join(parts), [q.asked() for q in asked[f"{name} {k}"]]
     assert len(jobs) >= 60
     answers = runner.run(dict(sorted(jobs.items(), key=lambda job: hash(hash_seed + job[0]))))
     faults = {name: judge.judge(asked[name], answers[name]) for name in jobs}
@@ -92,10 +97,10 @@ def test_what_is_right_passes_however_it_is_written(hash_seed, monkeypatch):
 def test_what_is_suspicious_is_not_run_and_its_line_is_quoted():
     cells = table("attempts.toml")
     for what, (name, source) in cells["suspicious"].items():
-        assert (line := forbidden(statements(name, [code(source)]))), what
+        assert (line := forbidden(statements(name, definitions([code(source)])))), what
         assert line in source
     for what, (name, source) in cells["plain"].items():
-        assert forbidden(statements(name, [code(source)])) is None, what
+        assert forbidden(statements(name, definitions([code(source)]))) is None, what
 
 
 @pytest.mark.skipif(not runner.guard(), reason="needs bubblewrap")
@@ -118,8 +123,9 @@ def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
                 for word, place in places.items():
                     source = source.replace(word, place)
                 asked[f"{name} {what}"] = assess.all_questions(name)
-                jobs[f"{name} {what}"] = [AT_HAND, source], judge.asked(asked[f"{name} {what}"])
-        answers = runner.run(jobs, 3, [tmp_path])
+                given = [q.asked() for q in asked[f"{name} {what}"]]
+                jobs[f"{name} {what}"] = f"{AT_HAND}\n{source}", given
+        answers = runner.run(jobs, 2, [tmp_path])
         verdicts = {what: judge.judge(asked[what], answers[what]) for what in jobs}
         assert len(verdicts) >= 50
         assert not [what for what, verdict in verdicts.items() if verdict.fault is None]
@@ -137,9 +143,11 @@ def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
 # -- what is handed in -------------------------------------------------------------------------
 
 
-def notebook(*sources, ids=(), **more):
+def notebook(*sources, ids=(), words="", **more):
     """A student's notebook as bytes; ``ids`` are the tasks that the first cells are marked as."""
     cells = [{"cell_type": "code", "source": source, "metadata": {}} for source in sources]
+    about = {"nbgrader": {"grade_id": "ceiling", "grade": True}}
+    cells += [{"cell_type": "markdown", "source": words, "metadata": about}] * bool(words)
     for cell, name in zip(cells, ids, strict=False):
         cell["metadata"] = {"nbgrader": {"grade_id": name, "solution": True}}
     return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, **more}).encode()
@@ -170,10 +178,8 @@ READ = {
 def in_process(monkeypatch):
     """Tasks run here: what is tested is what becomes of a submission, not the sandbox."""
 
-    def run(jobs, seconds=0, hidden=()):
-        return {
-            name: harness.answers(name, list(parts), asked) for name, (parts, asked) in jobs.items()
-        }
+    def run(jobs, *_):
+        return {name: harness.answers(name, *job) for name, job in jobs.items()}
 
     monkeypatch.setattr(assess, "run", run)
 
@@ -181,15 +187,11 @@ def in_process(monkeypatch):
 @pytest.mark.parametrize("what", READ)
 def test_a_solution_counts_wherever_it_stands(what, tmp_path, in_process):
     (tmp_path / "01.ipynb").write_bytes(READ[what])
-    results = assess.assess(
-        handed_in.read(tmp_path), {name: assess.visible(name) for name in TASKS}
-    )
+    questions = {name: assess.visible(name) for name in TASKS}
+    results = assess.assess(handed_in.read(tmp_path), questions)
     faults = {result.task.name: result.verdict.fault for result in results}
     assert faults.pop("reach") is None
-    assert set(faults.values()) <= {
-        "not handed in",
-        *(f"the notebook does not define {n}" for n in TASKS),
-    }
+    assert all(re.match("not handed in|the notebook does not define", f) for f in faults.values())
 
 
 def zipped(**members):
@@ -234,25 +236,22 @@ HANDED_IN = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path):
-    made = tmp_path / "handed in"
-    made.mkdir()
-    for name, (data, _, _) in HANDED_IN.items():
-        (made / name).write_bytes(data)
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(made / "pipe.ipynb")
-    (made / "smith.john").mkdir()
-    return made
+def put(folder, **files):
+    folder.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
 def rows_of(table):
-    import csv
-
-    return list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"))))
+    return pd.read_csv(table, dtype=str, na_filter=False).to_dict("records")
 
 
-def test_everything_handed_in_has_a_row_of_its_own(folder, tmp_path, in_process, capsys):
+def test_everything_handed_in_has_a_row_of_its_own(tmp_path, in_process, capsys):
+    folder = put(tmp_path / "in", **{name: data for name, (data, *_) in HANDED_IN.items()})
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.ipynb")
+    (folder / "smith.john").mkdir()
     stale = tmp_path / "grades/feedback/gone.html"
     stale.parent.mkdir(parents=True)
     stale.touch()
@@ -277,18 +276,20 @@ def test_everything_handed_in_has_a_row_of_its_own(folder, tmp_path, in_process,
 
 
 def test_regrading_shows_what_it_was_before_and_who_wrote_alike(tmp_path, in_process, capsys):
-    folder, out = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
-    source = (
-        TASKS["match"].parts[-1].replace("found", "pairs").replace("### BEGIN SOLUTION", "# mine")
-    )
-    for name in ("ada", "bob"):
-        (folder / f"{name}.ipynb").write_bytes(notebook(source))
+    source = TASKS["match"].parts[-1].replace("found", "pairs").replace("### BEGIN", "# mine")
+    alike, out = notebook(source), tmp_path / "out"
+    folder = put(tmp_path / "in", **{"ada.ipynb": alike, "bob.ipynb": alike})
     grade.grade(folder, out)
-    (folder / "bob.ipynb").write_bytes(notebook("def match(masks, objects):\n    return [0]"))
+    wrong = notebook("def match(masks, objects):\n    return [0]", words="No gradient reaches it.")
+    put(folder, **{"bob.ipynb": wrong})
+    marked = pd.read_csv(out / "grades.csv").set_index("Student")
+    marked.loc["bob", "ceiling (by hand, of 5)"] = 4
+    marked.to_csv(out / "grades.csv")
     assert "ada, bob" in (out / "alike.csv").read_text(encoding="utf-8")
     rows = rows_of(grade.grade(folder, out, partial=True))
     assert [(row["Points"], row["Before"]) for row in rows] == [("4", "4"), ("0", "4")]
+    assert [row["ceiling (by hand, of 5)"][:1] for row in rows] == ["", "4"]
+    assert "No gradient reaches it." in (out / "feedback/bob.html").read_text(encoding="utf-8")
     assert "the chapter, ada" in (out / "alike.csv").read_text(encoding="utf-8")
     assert "match,1,2" in (out / "tasks.csv").read_text(encoding="utf-8")
 
@@ -297,14 +298,42 @@ def test_without_submissions_nothing_is_touched(tmp_path):
     kept = tmp_path / "out/feedback/kept.html"
     kept.parent.mkdir(parents=True)
     kept.touch()
-    (tmp_path / "empty").mkdir()
-    for path, said in (
-        (tmp_path / "nowhere", "SUBMISSIONS=folder"),
-        (tmp_path / "empty", "is empty"),
-    ):
+    for path, said in (tmp_path / "no", "SUBMISSIONS=folder"), (put(tmp_path / "in"), "is empty"):
         with pytest.raises(BadInput, match=said):
             grade.grade(path, tmp_path / "out")
     assert kept.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_what_is_graded_survives_an_interruption(name, tmp_path):
+    endless = notebook("def reach(*a):\n    while True:\n        pass")
+    put(tmp_path / "in", **{"ada.ipynb": ONE, "bob.ipynb": endless})
+    command = [sys.executable, "-m", "seghw", "grade", "in", "--out", "out", "--seconds", "500"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
+        while not (tmp_path / "out/grades.csv").exists() and child.poll() is None:
+            time.sleep(0.1)
+        time.sleep(1)  # the second is asked
+        child.send_signal(getattr(signal, name))
+        assert "interrupted" in child.communicate(timeout=20)[1]
+    assert child.returncode == 130
+    assert [row["Points"] for row in rows_of(tmp_path / "out/grades.csv")] == ["2"]
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stdout", [io.TextIOWrapper(io.BytesIO(), "ascii"), Gone()])
+def test_a_narrow_or_closed_output_costs_nothing(stdout, tmp_path, in_process, monkeypatch):
+    folder = put(tmp_path / "in", **{"李明.ipynb": ONE, "ada.ipynb": ONE})
+    monkeypatch.setattr(sys, "stdout", stdout)
+    cli.main(["grade", str(folder), "--out", str(tmp_path / "out")])
+    assert [row["Points"] for row in rows_of(tmp_path / "out/grades.csv")] == ["2", "2"]
+    assert (tmp_path / "out/tasks.csv").is_file()
 
 
 # -- the edition -------------------------------------------------------------------------------
@@ -326,14 +355,15 @@ def test_the_edition_has_the_visible_checks_and_no_solution(edition):
         lines = [line.strip() for line in inside.splitlines() if len(line.strip()) > 25]
         own = texts[edition / "notebooks" / task.notebook]
         assert not [line for line in lines if json.dumps(line)[1:-1] in own], task.name
-    assert not [
-        p for p, text in texts.items() if "BEGIN SOLUTION" in text or "HIDDEN TESTS" in text
-    ]
+    kept = "BEGIN SOLUTION|HIDDEN TESTS|rubric"
+    assert not [path for path, text in texts.items() if re.search(kept, text)]
     there = {path.name for path in (edition / "seghw/assignment").iterdir()}
     assert there.isdisjoint({"questions.py", "mistakes.toml", "grade.py", "edition.py"})
-    visible = json.loads((edition / "seghw/assignment/visible.json").read_text(encoding="utf-8"))
+    visible = pickle.loads((edition / "seghw/assignment/visible.pickle").read_bytes())
     assert visible.keys() == TASKS.keys()
-    assert not any(q.get("hidden") for asked in visible.values() for q in asked)
+    assert not any(question.hidden for asked in visible.values() for question in asked)
+    answers = sum(text.count("YOUR ANSWER HERE") for text in texts.values())
+    assert answers == len(notebooks.tasks("markdown")) == 2
     assert (edition / "AGENTS.md").is_file()
     assert (edition / "Makefile").is_file()
     with pytest.raises(FileExistsError, match="already exists"):
@@ -342,9 +372,8 @@ def test_the_edition_has_the_visible_checks_and_no_solution(edition):
 
 def test_links_of_the_edition_lead_somewhere(edition):
     for path in (edition / "notebooks").glob("*.ipynb"):
-        text = "\n".join(
-            cell.source for cell in read_cells(path.read_bytes()) if cell.kind == "markdown"
-        )
+        cells = read_cells(path.read_bytes())
+        text = "\n".join(cell.source for cell in cells if cell.kind == "markdown")
         links = set(re.findall(r"\]\((?!https?:)([^)#]+)", text)) - {"../dist/report/report.html"}
         assert not [link for link in links if not (path.parent / link).exists()]
 
@@ -386,15 +415,11 @@ def test_a_check_in_a_notebook_says_what_came_and_what_was_expected(capsys):
     with pytest.raises(seghw.assignment.Waiting, match="waits for the task `reach`"):
         later(3, 1)
     assert seghw.assignment.check("printed_dice", reach) is not reach
-    right = harness_function(RIGHT)
+    space = {}
+    exec(RIGHT, space)
+    right = space["reach"]
     assert seghw.assignment.check("reach", right) is right
     seghw.assignment.solved("reach")
-
-
-def harness_function(source):
-    space = {}
-    exec(source, space)
-    return space["reach"]
 
 
 def test_a_submission_needs_a_name(tmp_path):

@@ -63,7 +63,7 @@ def test_imports(path):
 
 
 #: The aim is 500 for every module.
-STILL_TOO_LONG = {"beyond.py": 520, "questions.py": 570}
+STILL_TOO_LONG = {"beyond.py": 520}
 
 
 def test_no_circle():

@@ -1,17 +1,11 @@
 """The assignment: tasks of the chapters, checked while a student works and again when graded."""
 
-import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 __all__ = ["check", "solved"]
 
-#: Tasks whose function the package has under another name; later cells use it meanwhile.
-_PACKAGE = {
-    "printed_dice": "seghw.losses:report_dice_loss",
-    "dice": "seghw.losses:dice_loss",
-}
 _given: dict[str, Callable] = {}
 
 
@@ -28,6 +22,7 @@ def check(name: str, function: Callable) -> Any:
     That is the student's own if it passes; else the package's where it has the same, or a function
     that says what the cell waits for.
     """
+    from seghw import losses
     from seghw.assignment.assess import visible
 
     _given[name] = function
@@ -35,17 +30,13 @@ def check(name: str, function: Callable) -> Any:
     if verdict.fault is None:
         print(f"{name}: solved")
         return function
-    print(f"{name}: {verdict.fault}")
-    if verdict.detail:
-        print(verdict.detail)
-    if name in _PACKAGE:
-        module, _, attribute = _PACKAGE[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+    print("\n".join(filter(None, [f"{name}: {verdict.fault}", verdict.detail])))
 
     def waiting(*_: Any, **__: Any) -> None:
         raise Waiting(f"This cell waits for the task `{name}` above.")
 
-    return waiting
+    package = {"printed_dice": losses.report_dice_loss, "dice": losses.dice_loss}
+    return package.get(name, waiting)
 
 
 def solved(name: str) -> None:
@@ -56,9 +47,9 @@ def solved(name: str) -> None:
     assert verdict.fault is None, verdict.fault
 
 
-def _verdict(function: Callable, questions: list[dict]):
+def _verdict(function: Callable, questions: list):
     from seghw.assignment.harness import ask
-    from seghw.assignment.judge import Verdict, asked, judge
+    from seghw.assignment.judge import Verdict, judge
     from seghw.assignment.notebooks import forbidden
 
     try:
@@ -67,4 +58,4 @@ def _verdict(function: Callable, questions: list[dict]):
         line = None
     if line:
         return Verdict("a solution does not need this, so a teacher will look at it", line)
-    return judge(questions, [ask(function, question) for question in asked(questions)])
+    return judge(questions, [ask(function, *question.asked()) for question in questions])

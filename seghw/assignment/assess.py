@@ -1,18 +1,22 @@
 """What a submission's tasks are worth: its statements looked at, run, asked, and judged."""
 
-import json
+import pickle
+import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from seghw.assignment.judge import Verdict, asked, judge
-from seghw.assignment.notebooks import NOTEBOOKS, Task, forbidden, read_cells, statements, tasks
+from seghw.assignment.judge import Question, Verdict, judge
+from seghw.assignment.notebooks import Task, chapter, forbidden, statements, tasks
 from seghw.assignment.runner import SECONDS, run
-from seghw.assignment.submissions import Submission
+from seghw.assignment.submissions import Submission, read
+from seghw.errors import BadInput
+from seghw.io import atomic_write
 
 LOOK = "not graded, look at it"
-VISIBLE = Path(__file__).with_name("visible.json")  # in an edition, which has no questions.py
+VISIBLE = Path(__file__).with_name("visible.pickle")  # in an edition, which has no questions.py
 
 
 @dataclass(frozen=True)
@@ -32,26 +36,25 @@ class Result:
 
 
 @cache
-def visible(name: str) -> list[dict]:
+def visible(name: str) -> list[Question]:
     """The questions that students may see, with their answers."""
     if VISIBLE.is_file():
-        return json.loads(VISIBLE.read_text(encoding="utf-8"))[name]
-    from seghw.assignment.questions import questions
+        return pickle.loads(VISIBLE.read_bytes())[name]
+    from seghw.assignment import questions
 
-    return questions(name, 0)
+    return questions.questions(name, questions.VISIBLE)
 
 
-def all_questions(name: str) -> list[dict]:
+def all_questions(name: str) -> list[Question]:
     """The visible questions and those that only the grader asks."""
     from seghw.assignment.questions import HIDDEN, questions
 
-    more = [{**question, "hidden": True} for seed in HIDDEN for question in questions(name, seed)]
-    return [*visible(name), *more]
+    return [*visible(name), *(question for seed in HIDDEN for question in questions(name, seed))]
 
 
 def assess(
     submission: Submission,
-    questions: Mapping[str, Sequence[dict]],
+    questions: Mapping[str, Sequence[Question]],
     seconds: float = SECONDS,
     hidden: Sequence[Path] = (),
 ) -> list[Result]:
@@ -61,7 +64,7 @@ def assess(
         parts, verdict = _parts(task, submission)
         results[task.name] = Result(task, verdict, "\n\n".join(parts))
         if verdict.fault is None:
-            jobs[task.name] = parts, asked(questions[task.name])
+            jobs[task.name] = "\n".join(parts), [q.asked() for q in questions[task.name]]
     for name, answers in run(jobs, seconds, hidden).items():
         verdict = judge(questions[name], answers)
         results[name] = replace(results[name], verdict=verdict)
@@ -72,10 +75,32 @@ def _parts(task: Task, submission: Submission) -> tuple[list[str], Verdict]:
     """A task's source, and why it is not run, if so."""
     if task.notebook not in submission.chapters:
         return [], Verdict("not handed in")
-    chapter = read_cells((NOTEBOOKS / task.notebook).read_bytes())
-    parts = statements(task.name, submission.chapters[task.notebook], chapter)
+    coded = {task.name for task in tasks()}  # no solution is taken from the chapter
+    known = {k: v for k, v in chapter(task.notebook).items() if k not in coded}
+    parts = statements(task.name, known | submission.chapters[task.notebook])
     if not parts:
         return [], Verdict(f"the notebook does not define {task.name}")
     if line := forbidden(parts):
         return parts, Verdict(LOOK, f"in the line: {line}\nA solution does not need this.")
     return parts, Verdict(None)
+
+
+def submit(name: str, notebooks: Path) -> Path:
+    """Run a student's tasks as the grader will, say which pass, and write the zip to hand in.
+
+    Raises:
+        BadInput: no name, or no notebooks there.
+    """
+    slug = re.sub(r"\W+", "-", name).strip("-")
+    if not slug:
+        raise BadInput(f'a submission needs your name, got {name!r}: NAME="Ada Lovelace"')
+    submission = read(notebooks)
+    print(*submission.remarks, sep="\n", end="\n" if submission.remarks else "")
+    for result in assess(submission, {task.name: visible(task.name) for task in tasks()}):
+        said = result.verdict.fault or "solved"
+        print(f"{result.task.notebook[:2]} {result.task.name:22} {said}")
+    target = notebooks.parent / f"submission-{slug}.zip"
+    with atomic_write(target) as path, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file, data in submission.files.items():
+            archive.writestr(file, data)
+    return target

@@ -4,18 +4,17 @@ It is set up by the same commands as this project. What it lacks: the solutions,
 only the grader asks, and what grades. The visible questions come with their answers as data.
 """
 
-import ast
 import json
+import pickle
 import re
 import shutil
 from pathlib import Path
 
-from seghw.assignment.notebooks import NOTEBOOKS, _free, _parsed, tasks
+from seghw.assignment.notebooks import NOTEBOOKS, names, parsed, tasks
 from seghw.assignment.questions import VISIBLE, questions
 from seghw.config import ROOT
 from seghw.io import atomic_folder
 
-EDITION = ROOT / "dist/assignment"
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError()"  # nbgrader's own
 _SOLUTION = re.compile(r"^ *### BEGIN SOLUTION\n.*?^ *### END SOLUTION$", re.M | re.S)
 _HIDDEN = re.compile(r"\n?^### BEGIN HIDDEN TESTS\n.*?^### END HIDDEN TESTS$", re.M | re.S)
@@ -28,7 +27,7 @@ _LEFT_OUT = shutil.ignore_patterns(
 )
 
 
-def make_edition(out: str | Path = EDITION) -> Path:
+def make_edition(out: str | Path) -> Path:
     """Write the project that students get.
 
     Args:
@@ -47,16 +46,16 @@ def make_edition(out: str | Path = EDITION) -> Path:
         for path in sorted(NOTEBOOKS.glob("0*.ipynb")):
             text = json.dumps(student_notebook(path), indent=1, ensure_ascii=False)
             (folder / "notebooks" / path.name).write_text(text + "\n", encoding="utf-8")
-        rows = [f"| {Path(t.notebook).stem} | {t.title} | {t.points} |" for t in every]
+        listed = sorted([*every, *tasks("markdown")], key=lambda task: task.notebook)
+        rows = [f"| {Path(t.notebook).stem} | {t.title} | {t.points} |" for t in listed]
         page = (_STUDENT / "README.md").read_text(encoding="utf-8")
         page = page.format(
             tasks=len(every), points=sum(t.points for t in every), table="\n".join(rows)
         )
         (folder / "README.md").write_text(page, encoding="utf-8")
         shutil.copy(folder / "README.md", folder / "notebooks/README.md")  # where the lab opens
-        asked = {t.name: questions(t.name, *VISIBLE) for t in every}
-        place = folder / "seghw/assignment/visible.json"
-        place.write_text(json.dumps(asked), encoding="utf-8")
+        asked = {task.name: questions(task.name, VISIBLE) for task in every}
+        (folder / "seghw/assignment/visible.pickle").write_bytes(pickle.dumps(asked))
     return out
 
 
@@ -68,7 +67,7 @@ def student_notebook(path: Path) -> dict:
     for cell in filter(None, map(_student_cell, notebook["cells"])):
         source = "".join(cell["source"])
         if cell["cell_type"] == "code" and "nbgrader" not in cell["metadata"]:
-            used, bound = _names(source)
+            bound, used = names(parsed(source)[0])
             if used & waiting:
                 waiting |= bound
                 tags = [*cell["metadata"].get("tags", ()), "raises-exception"]
@@ -77,20 +76,12 @@ def student_notebook(path: Path) -> dict:
     return {**notebook, "cells": cells}
 
 
-def _names(source: str) -> tuple[set[str], set[str]]:
-    """The names that a cell takes from others, and those that it binds."""
-    text, tree = _parsed(source)
-    stored = (
-        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    )
-    made = (n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef))
-    return _free(text), {*stored, *made}
-
-
 def _student_cell(cell: dict) -> dict | None:
     """A cell without solution, hidden test and output; None to leave it out."""
     text = "".join(cell["source"])
     hidden = cell["metadata"].get("jupyter", {}).get("source_hidden")
+    if cell["cell_type"] == "markdown" and "nbgrader" in cell["metadata"]:
+        return {**cell, "source": ["YOUR ANSWER HERE"]}  # nbgrader's own
     if cell["cell_type"] == "markdown":
         # The exercises' answers, which fold away in the chapters.
         text = re.sub(r"<details><summary>Solution.*?</details>", "", text, flags=re.S)

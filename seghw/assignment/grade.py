@@ -4,7 +4,7 @@ Every file and folder gets a row, whatever it is. The table is written anew afte
 so that an interruption leaves what is graded so far.
 """
 
-import csv
+import contextlib
 import json
 import re
 from collections import Counter, defaultdict
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 
 from seghw.assignment import runner
 from seghw.assignment.assess import LOOK, Result, all_questions, assess
-from seghw.assignment.notebooks import Task, outline, tasks
+from seghw.assignment.notebooks import outline, tasks
 from seghw.assignment.submissions import Submission, read, student
 from seghw.errors import BadInput, reason
 from seghw.io import atomic_write, write_csv
@@ -34,6 +35,7 @@ class Graded:
     identifier: str
     results: list[Result]
     remark: str
+    words: dict[str, str]
 
     def points(self, partial: bool) -> float:
         return sum(result.points(partial) for result in self.results)
@@ -66,53 +68,56 @@ def grade(
     entries = sorted(p for p in submissions.iterdir() if not p.name.startswith("."))
     if not entries:
         raise BadInput(f"{submissions} is empty: put one zip or folder per student into it")
-    before = _points_before(out / "grades.csv")
-    for page in [*(out / "feedback").glob("*.html"), *(out / "gradescope").glob("*.json")]:
+    before = _before(out / "grades.csv")
+    for page in [*out.glob("feedback/*.html"), *out.glob("gradescope/*.json")]:
         page.unlink()
     questions = {task.name: all_questions(task.name) for task in tasks()}
+    students = _students(entries)
+    names = {path: _clean(name) for path, (name, _) in students.items()}
+    table = {path: before[name] for path, name in names.items() if name in before}
     rows: dict[Path, Graded] = {}
+    runner.stopped.clear()
     pool = ThreadPoolExecutor(jobs)
     try:
         work = {
             pool.submit(_graded, path, who, questions, seconds, (submissions, out)): path
-            for path, who in _students(entries).items()
+            for path, who in students.items()
         }
         for future in as_completed(work):
-            newest = rows[work[future]] = future.result()
-            graded = [rows[path] for path in entries if path in rows]
-            _write_table(out, graded, before, partial)
+            path, newest = work[future], future.result()
+            rows[path] = newest
+            table[path] = _row(newest, before.get(names[path], {}), partial)
+            with atomic_write(out / "grades.csv") as temporary:
+                lines = pd.DataFrame([table[path] for path in entries if path in table])
+                lines.to_csv(temporary, index=False, lineterminator="\n")
             _write_pages(out, newest, partial)
             _say(f"{newest.name}: {newest.points(partial):g} points. {newest.remark}")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         runner.end_all()
-    _write_statistics(out, graded)
+    _write_statistics(out, [rows[path] for path in entries])
     return out / "grades.csv"
 
 
 def _graded(
-    path: Path,
-    who: tuple[str, str],
-    questions: Mapping,
-    seconds: float,
-    hidden: Sequence[Path],
+    path: Path, who: tuple[str, str], questions: Mapping, seconds: float, hidden: Sequence[Path]
 ) -> Graded:
     """One submission's row; whatever is the matter with it stays in that row."""
-    submission, remark = Submission(), ""
+    submission = Submission()
     try:
         submission = read(path)
-        remark = "; ".join(submission.remarks)
+    except BadInput as error:
+        submission.remarks.append(reason(error))
     except Exception as error:  # damaged in one of the many ways of an archive
-        remark = (
-            reason(error) if isinstance(error, BadInput) else f"cannot be read: {reason(error)}"
-        )
+        submission.remarks.append(f"cannot be read: {reason(error)}")
+    remarks = submission.remarks
     try:
         results = assess(submission, questions, seconds, hidden)
     except Exception as error:
         results = assess(Submission(), questions)
-        remark = f"cannot be graded: {reason(error)}; {remark}"
+        remarks = [f"cannot be graded: {reason(error)}", *remarks]
     look = [f"look at {result.task.name}" for result in results if result.verdict.fault == LOOK]
-    return Graded(*who, results, _clean("; ".join([*look, remark])))
+    return Graded(*who, results, _clean("; ".join([*look, *remarks])), submission.words)
 
 
 def _students(entries: Iterable[Path]) -> dict[Path, tuple[str, str]]:
@@ -138,83 +143,76 @@ def _clean(text: str) -> str:
 
 
 def _say(text: str) -> None:
-    """Print what the terminal can show; a closed one does not end the grading."""
+    """Print; a narrow or closed terminal does not end the grading."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, flush=True)
+
+
+# -- tables and pages ------------------------------------------------------------------------------
+
+
+def _before(table: Path) -> dict[str, dict]:
+    """Students' rows of an earlier grading."""
     try:
-        print(text.encode("ascii", "backslashreplace").decode(), flush=True)
-    except (OSError, ValueError):
-        return
-
-
-# -- tables and pages --------------------------------------------------------------------------
-
-
-def _points_before(table: Path) -> dict[str, str]:
-    try:
-        with table.open(encoding="utf-8", newline="") as file:
-            return {row["Student"]: row["Points"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError, csv.Error):
+        rows = pd.read_csv(table, dtype=str, na_filter=False).to_dict("records")
+        return {row["Student"]: row for row in rows}
+    except (OSError, KeyError, ValueError):
         return {}
 
 
-def _write_table(out: Path, rows: Sequence[Graded], before: Mapping, partial: bool) -> None:
-    coded = tasks()
-    most = sum(task.points for task in coded)
-    head = ["Student", "ID", "Points", "Maximum", "Percent", "Before", *(t.name for t in coded)]
-    lines = []
-    for row in rows:
-        points = row.points(partial)
-        each = [f"{result.points(partial):g}" for result in row.results]
-        name = _clean(row.name)
-        total = [f"{points:g}", f"{most:g}", f"{100 * points / most:.1f}", before.get(name, "")]
-        lines.append([name, row.identifier, *total, *each, row.remark])
-    write_csv(out / "grades.csv", [*head, "Remark"], lines)
+def _row(graded: Graded, before: dict, partial: bool) -> dict[str, str]:
+    points, most = graded.points(partial), sum(task.points for task in tasks())
+    by_hand = [f"{task.name} (by hand, of {task.points})" for task in tasks("markdown")]
+    return {
+        "Student": _clean(graded.name),
+        "ID": graded.identifier,
+        "Points": f"{points:g}",
+        "Maximum": f"{most:g}",
+        "Percent": f"{100 * points / most:.1f}",
+        "Before": before.get("Points", ""),
+        **{result.task.name: f"{result.points(partial):g}" for result in graded.results},
+        **{column: before.get(column, "") for column in by_hand},
+        "Remark": graded.remark,
+    }
 
 
 def _write_pages(out: Path, row: Graded, partial: bool) -> None:
+    """What the student reads, and Gradescope's ``results.json``."""
     template = jinja2.Environment(autoescape=True).from_string(_PAGE.read_text(encoding="utf-8"))
     most = sum(result.task.points for result in row.results)
-    page = template.render(row=row, partial=partial, most=most, total=row.points(partial))
-    with atomic_write(out / "feedback" / f"{_slug(row.name)}.html") as path:
-        path.write_text(page, encoding="utf-8", errors="replace")
+    words = tasks("markdown")
+    total = row.points(partial)
+    page = template.render(row=row, partial=partial, most=most, total=total, words=words)
     tests = [
         {
             "name": f"{result.task.notebook[:2]} {result.task.title}",
             "score": result.points(partial),
             "max_score": result.task.points,
-            "output": _clean(f"{result.verdict.fault or 'solved'}"),
+            "output": _clean(result.verdict.fault or "solved"),
         }
         for result in row.results
     ]
-    with atomic_write(out / "gradescope" / f"{_slug(row.name)}.json") as path:
-        text = json.dumps({"score": row.points(partial), "tests": tests}, indent=1)
-        path.write_text(text, encoding="utf-8")
+    scores = json.dumps({"score": row.points(partial), "tests": tests}, indent=1)
+    for place, text in (("feedback/{}.html", page), ("gradescope/{}.json", scores)):
+        with atomic_write(out / place.format(_slug(row.name))) as path:
+            path.write_text(text, encoding="utf-8", errors="replace")
 
 
 def _write_statistics(out: Path, rows: Sequence[Graded]) -> None:
     """Per task how many solved it and which ideas were missed; who wrote alike."""
     lines, alike = [], []
-    for k, task in enumerate(tasks()):
-        results = [row.results[k] for row in rows]
+    for task, *results in zip(tasks(), *(row.results for row in rows), strict=True):
         missed = Counter(r.verdict.fault for r in results if r.verdict.fault)
-        solved = sum(r.verdict.fault is None for r in results)
-        first = [task.notebook[:2], task.name, solved, len(rows)]
+        first = [task.notebook[:2], task.name, len(rows) - missed.total(), len(rows)]
         lines += [[*first, _clean(idea), count] for idea, count in missed.most_common()] or [first]
-        alike += _alike(task, rows, k)
+        wrote = defaultdict(list, {outline(task.parts[-1]): ["the chapter"]})
+        for row, result in zip(rows, results, strict=True):
+            wrote[outline(result.code.split("\n\n")[-1])].append(_clean(row.name))
+        alike += [
+            [*first[:2], length, ", ".join(names)]
+            for (_, length), names in wrote.items()
+            if length >= _LONG and len(names) > 1
+        ]
     head = ["chapter", "task", "solved", "of", "idea missed", "by"]
     write_csv(out / "tasks.csv", head, lines)
     write_csv(out / "alike.csv", ["chapter", "task", "length", "equal up to names"], alike)
-
-
-def _alike(task: Task, rows: Sequence[Graded], k: int) -> list[list]:
-    groups = defaultdict(list)
-    codes = [("the chapter", task.parts[-1])]
-    codes += [(_clean(row.name), row.results[k].code.split("\n\n")[-1]) for row in rows]
-    for name, code in codes:
-        shape, length = outline(code)
-        if length >= _LONG:
-            groups[shape, length].append(name)
-    return [
-        [task.notebook[:2], task.name, length, ", ".join(names)]
-        for (_, length), names in groups.items()
-        if len(names) > 1
-    ]

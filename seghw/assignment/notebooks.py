@@ -8,36 +8,30 @@ that was split, copied or moved, and whatever else a cell prints or draws make n
 
 import ast
 import builtins
+import contextlib
 import json
 import re
 import symtable
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from seghw.config import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
+_LONGEST = 100_000  # characters of a cell
+_BROKEN = (SyntaxError, ValueError, RecursionError, MemoryError)  # what parsing may raise
+#: What a solution may import; names and attributes that it has no use for.
 _IMPORTS = {
-    *("bisect", "collections", "copy", "dataclasses", "fractions", "functools", "heapq"),
-    *("itertools", "math", "operator", "random", "re", "statistics", "string", "typing"),
-    *("warnings", "numpy", "scipy", "torch", "pycocotools", "matplotlib", "IPython"),
+    *("bisect", "collections", "copy", "dataclasses", "fractions", "functools", "heapq", "math"),
+    *("itertools", "operator", "random", "re", "statistics", "string", "typing", "warnings"),
+    *("numpy", "scipy", "torch", "pycocotools", "matplotlib", "IPython"),
 }
 _NAMES = {
     *("open", "exec", "eval", "compile", "__import__", "globals", "locals", "vars", "getattr"),
-    *(
-        "setattr",
-        "delattr",
-        "input",
-        "breakpoint",
-        "get_ipython",
-        "exit",
-        "quit",
-        "check",
-        "solved",
-    ),
+    *("setattr", "delattr", "input", "breakpoint", "get_ipython", "exit", "quit", "check"),
+    "solved",
 }
 _ATTRIBUTES = {
     *("load", "save", "savez", "savetxt", "loadtxt", "genfromtxt", "fromfile", "tofile", "memmap"),
@@ -46,7 +40,6 @@ _ATTRIBUTES = {
     *("tb_frame", "f_back", "f_globals", "f_locals", "gi_frame", "savefig", "imread", "imsave"),
     *("get_ipython", "load_library", "f2py", "fork", "package", "open_memmap", "DataSource"),
 }
-_LONGEST = 100_000  # characters of a cell
 
 
 @dataclass(frozen=True)
@@ -60,17 +53,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Task:
-    """A graded task."""
+    """A graded task: a function, or an answer in words (kind "markdown")."""
 
     notebook: str  # file name
     name: str  # of the function
     title: str
     points: float
+    kind: str = "code"
 
     @property
     def parts(self) -> list[str]:
         """The chapter's solution."""
-        return statements(self.name, read_cells((NOTEBOOKS / self.notebook).read_bytes()))
+        return statements(self.name, chapter(self.notebook))
 
 
 def read_cells(data: bytes) -> list[Cell]:
@@ -94,163 +88,130 @@ def _cell(cell: dict) -> Cell:
 
 
 @cache
-def tasks() -> tuple[Task, ...]:
-    """Every task of the chapters, in order."""
-    return tuple(task for path in sorted(NOTEBOOKS.glob("0*.ipynb")) for task in _tasks_of(path))
+def tasks(kind: str = "code") -> tuple[Task, ...]:
+    """Every task of a kind in the chapters, in order."""
+    every = (task for path in sorted(NOTEBOOKS.glob("0*.ipynb")) for task in _tasks_of(path))
+    return tuple(task for task in every if task.kind == kind)
 
 
 def _tasks_of(path: Path) -> Iterator[Task]:
     title = ""
     for cell in read_cells(path.read_bytes()):
-        heading = re.match(r"### Task: (.*?) \(", cell.source)
+        heading = re.match(r"### (?:Task|In words): (.*?) \(", cell.source)
         title = heading[1] if heading else title
         if cell.about.get("grade"):
             name = cell.about["grade_id"].removesuffix("_check")
-            yield Task(path.name, name, title, cell.about["points"])
+            yield Task(path.name, name, title, cell.about["points"], cell.kind)
 
 
-# -- the statements of a task ------------------------------------------------------------------
+# -- the statements of a task ----------------------------------------------------------------------
 
 
-def statements(name: str, cells: Sequence[Cell], chapter: Sequence[Cell] = ()) -> list[str]:
-    """The statement that defines ``name``, last, after those that it needs.
+@cache
+def chapter(notebook: str) -> dict[str, str]:
+    """What a chapter defines."""
+    return definitions(read_cells((NOTEBOOKS / notebook).read_bytes()))
 
-    Args:
-        cells: of a student's notebook, or of a chapter.
-        chapter: where imports and helpers are looked up that the notebook lacks; no task's
-            solution is taken from it.
 
-    Returns:
-        An empty list where nothing defines it; the whole cell where that is no Python.
+def definitions(cells: Sequence[Cell]) -> dict[str, str]:
+    """Name to the source of the last statement that binds it; one that does something wins.
+
+    A cell that is no Python counts whole, for what it seems to define and nothing else does.
     """
-    graded = {task.name for task in tasks()} if chapter else set()
-    known = {k: v for k, v in _definitions(chapter).items() if k not in graded}
-    known |= _definitions(cells)
-    if name not in known:
-        meant = [cell.source for cell in cells if cell.kind == "code" and _meant(cell, name)]
-        return meant[-1:]
-    parts: list[str] = []
-    _add(name, known, set(), parts)
-    return parts
-
-
-def _meant(cell: Cell, name: str) -> bool:
-    defines = re.search(rf"^(def {name}\b|{name}\s*=(?! *check\())", cell.source, re.M)
-    return bool(defines) and not cell.about.get("grade")
-
-
-def _add(name: str, known: dict[str, str], seen: set[str], parts: list[str]) -> None:
-    if name in seen or name not in known:
-        return
-    seen.add(name)
-    for needed in sorted(_free(known[name])):
-        _add(needed, known, seen, parts)
-    if known[name] not in parts:
-        parts.append(known[name])
-
-
-def _definitions(cells: Sequence[Cell]) -> dict[str, str]:
-    """Name to the source of the last statement that binds it; one that does something wins."""
     known: dict[str, str] = {}
+    binding = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
     for cell in cells:
         if cell.kind != "code" or cell.about.get("grade"):
             continue
-        source, tree = _parsed(cell.source)
+        source, tree = parsed(cell.source)
+        if not tree.body:
+            for pair in re.findall(r"^def (\w+)|^(\w+) *=(?! *check\()", source, re.M):
+                known.setdefault("".join(pair), source)
         for node in tree.body:
-            text = _text(source, node)
-            for name in _bound(node):
+            if not isinstance(node, binding | ast.Assign | ast.AnnAssign):
+                continue
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+            text = "\n".join(source.split("\n")[first - 1 : node.end_lineno])
+            if re.match(r"\w+\s*=\s*check\(", text):
+                continue
+            for name in names(text)[0]:
                 if name not in known or "raise NotImplementedError" not in text:
                     known[name] = text
     return known
 
 
-def _parsed(source: str) -> tuple[str, ast.Module]:
+def statements(name: str, known: Mapping[str, str]) -> list[str]:
+    """The statement that defines ``name``, last, after those that it needs; or nothing."""
+    parts: list[str] = []
+    seen: set[str] = set()
+
+    def add(name: str) -> None:
+        if name in known and name not in seen:
+            seen.add(name)
+            for needed in sorted(names(known[name])[1]):
+                add(needed)
+            if known[name] not in parts:
+                parts.append(known[name])
+
+    add(name)
+    return parts
+
+
+def parsed(source: str) -> tuple[str, ast.Module]:
     """Source and tree, without IPython's magics; no statement if it is no Python."""
     for text in (source, re.sub(r"^[ \t]*[%!].*$", "", source, flags=re.M)):
-        try:
+        with contextlib.suppress(*_BROKEN):
             return text, ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
     return source, ast.Module([], [])
 
 
-def _text(source: str, node: ast.stmt) -> str:
-    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
-    return "\n".join(source.split("\n")[first - 1 : node.end_lineno])
-
-
-def _bound(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
-    if isinstance(node, ast.Assign) and _calls(node.value) != "check":
-        inside = (n for target in node.targets for n in ast.walk(target))
-        return [n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return [node.target.id]
-    return []
-
-
-def _calls(node: ast.expr) -> str:
-    return getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
-
-
-def _free(text: str) -> set[str]:
-    """Names that a statement takes from outside."""
+def names(text: str) -> tuple[set[str], set[str]]:
+    """The names that a piece of source binds, and those that it takes from outside."""
     try:
-        top = symtable.symtable(text, "statement", "exec")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
+        top = symtable.symtable(text, "cell", "exec")
+    except _BROKEN:
+        return set(), set()
+    bound = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
     used, tables = set(), [top]
     for table in tables:
         tables += table.get_children()
-        used |= {
-            symbol.get_name()
-            for symbol in table.get_symbols()
-            if symbol.is_referenced() and (symbol.is_global() or table is top)
-        }
-    return used - set(dir(builtins))
+        referenced = (s for s in table.get_symbols() if s.is_referenced())
+        used |= {s.get_name() for s in referenced if s.is_global() or table is top}
+    return bound, used - set(dir(builtins))
 
 
-# -- what a teacher should look at -------------------------------------------------------------
+# -- what a teacher should look at -----------------------------------------------------------------
 
 
 def forbidden(parts: Sequence[str]) -> str | None:
     """The first line that reaches for what a solution does not need; None if there is none."""
     for part in parts:
-        for node in ast.walk(_parsed(part)[1]):
-            if any(name.split(".")[0] not in _IMPORTS for name in _imported(node)) or (
-                {part for name in _imported(node) for part in name.split(".")} & _ATTRIBUTES
-                or (isinstance(node, ast.Name) and _private(node.id, _NAMES))
-                or (isinstance(node, ast.Attribute) and _private(node.attr, _ATTRIBUTES))
-            ):
+        for node in ast.walk(parsed(part)[1]):
+            if _reaches(node):
                 return part.split("\n")[node.lineno - 1].strip()
     return None
 
 
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        return [f"{node.module or '.'}.{alias.name}" for alias in node.names]
-    return []
-
-
-def _private(name: str, listed: set[str]) -> bool:
-    return name in listed or (name.startswith("__") and name not in ("__init__", "__name__"))
+def _reaches(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        inside = f"{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+        paths = [f"{inside}{alias.name}".split(".") for alias in node.names]
+        return any(path[0] not in _IMPORTS or _ATTRIBUTES & {*path} for path in paths)
+    if isinstance(node, ast.Name | ast.Attribute):
+        name, listed = (node.id, _NAMES) if isinstance(node, ast.Name) else (node.attr, _ATTRIBUTES)
+        hidden = name.startswith("__") and name not in ("__init__", "__name__")
+        return name in listed or hidden
+    return False
 
 
 def outline(part: str) -> tuple[str, int]:
     """What two cells share that are equal up to names and comments, and how long that is."""
-    tree = _parsed(part)[1]
-    names: dict[str, str] = {}
+    tree = parsed(part)[1]
+    seen: dict[str, str] = {}
     for node in ast.walk(tree):
-        body: Any = getattr(node, "body", None)
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = body[1:]
+            node.body = node.body[1:]
         for field in ("id", "arg", "name"):
-            if isinstance(getattr(node, field, None), str):
-                name = getattr(node, field)
-                setattr(node, field, names.setdefault(name, f"v{len(names)}"))
+            if isinstance(name := getattr(node, field, None), str):
+                setattr(node, field, seen.setdefault(name, f"v{len(seen)}"))
     return ast.dump(tree), sum(1 for _ in ast.walk(tree))

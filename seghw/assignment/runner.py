@@ -2,23 +2,22 @@
 
 On Linux bubblewrap makes the whole disk read-only, hides the project, the submissions and the home
 folder, and leaves no network; all that a submission starts ends with it. Elsewhere the system's
-limits hold (see ``harness``). Time is kept here: a task that answers too late ends the process, and
-the others go on in a new one.
+limits hold (see ``harness``).
 """
 
 import contextlib
 import json
 import os
-import queue
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,9 @@ from seghw.config import ROOT
 
 SECONDS = 10.0  # a task may take; a right solution takes a fraction of one
 _START = 120.0  # seconds to import everything, on a busy machine
-_LINE = 16 << 20  # bytes of a task's answers
 _HARNESS = Path(__file__).with_name("harness.py")
 _running: set[subprocess.Popen] = set()
-
-#: A task's source: the statements that it needs, then the one that defines it.
-Jobs = Mapping[str, tuple[Sequence[str], Sequence[dict]]]
+stopped = threading.Event()  # the grading is interrupted: start nothing more
 
 
 @cache
@@ -56,11 +52,13 @@ def guard(*hidden: Path) -> tuple[str, ...]:
     return tuple(command) if works.returncode == 0 else ()
 
 
-def run(jobs: Jobs, seconds: float = SECONDS, hidden: Sequence[Path] = ()) -> dict[str, Any]:
+def run(
+    jobs: Mapping[str, tuple[str, Sequence]], seconds: float = SECONDS, hidden: Sequence[Path] = ()
+) -> dict[str, Any]:
     """Ask every task; each may take so many seconds of wall time.
 
     Args:
-        jobs: task to its source and its questions.
+        jobs: task to its source and its questions; see ``harness.answers``.
         hidden: folders that the students' code must not see.
 
     Returns:
@@ -69,75 +67,47 @@ def run(jobs: Jobs, seconds: float = SECONDS, hidden: Sequence[Path] = ()) -> di
     answers: dict[str, Any] = {}
     left = dict(jobs)
     while left:
-        done, why = _run(left, seconds, guard(*map(Path, hidden)))
+        # Without copies of a process, one task may spoil it for those after it.
+        batch = left if hasattr(os, "fork") else dict(islice(left.items(), 1))
+        done, why = _run(batch, seconds, guard(*map(Path, hidden)))
+        if missing := [name for name in batch if name not in done]:
+            done[missing[0]] = {"why": why}
         answers |= done
         left = {name: job for name, job in left.items() if name not in done}
-        if left:
-            name = next(iter(left))
-            answers[name] = {"why": why}
-            del left[name]
     return answers
 
 
-def _run(jobs: Jobs, seconds: float, command: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """Answers of the first tasks, up to one that gave none, and what became of that one."""
-    with tempfile.TemporaryDirectory() as folder:
-        harness = "/tmp/harness.py" if command else str(_HARNESS)
+def _run(jobs: Mapping, seconds: float, command: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """The answers that came, and why there are no more."""
+    harness = "/tmp/harness.py" if command else str(_HARNESS)
+    why = "it ended its process"
+    if stopped.is_set():
+        raise InterruptedError("the grading was interrupted")
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out:
         child = subprocess.Popen(
             [*command, sys.executable, "-s", "-P", "-W", "ignore", harness],
-            **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL},
+            **{"stdin": subprocess.PIPE, "stdout": out, "stderr": subprocess.DEVNULL},
             cwd=folder,
             env=_environment(folder),
             start_new_session=True,
         )
         _running.add(child)
         try:
-            lines: queue.Queue = queue.Queue(100)
-            threading.Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
-            listed = [[name, list(parts), list(asked)] for name, (parts, asked) in jobs.items()]
-            with contextlib.suppress(OSError):  # it ended already; that shows below
-                child.stdin.write(json.dumps({"jobs": listed, "seconds": seconds}).encode())
-                child.stdin.close()
-            return _collect(list(jobs), lines, seconds)
+            request = pickle.dumps((seconds, [(name, *job) for name, job in jobs.items()]))
+            child.communicate(request, timeout=_START + seconds * len(jobs))
+        except subprocess.TimeoutExpired:
+            why = f"it ran longer than {seconds:g} s"
         finally:
             end(child)
             _running.discard(child)
-
-
-def _collect(names: list[str], lines: queue.Queue, seconds: float) -> tuple[dict[str, Any], str]:
-    answers: dict[str, Any] = {}
-    deadline, expected = time.monotonic() + _START, ["", *names]
-    while len(answers) < len(names):
-        try:
-            line = lines.get(timeout=max(deadline - time.monotonic(), 0.001))
-        except queue.Empty:
-            return answers, f"it ran longer than {seconds:g} s"
-        if line is None:
-            return answers, "it ended its process"
-        name, answer = _parsed(line)
-        if name != expected[0]:  # what a task wrote there itself
-            continue
-        if answer == {"ended": True}:
-            answer = {"why": "it ended its process"}
-        if expected.pop(0):
-            answers[name] = answer
-        deadline = time.monotonic() + seconds
-    return answers, ""
-
-
-def _parsed(line: bytes) -> tuple[Any, Any]:
-    try:
-        found = json.loads(line)
-        return ("", None) if found == "ready" else tuple(found)[:2]
-    except (ValueError, TypeError, RecursionError):
-        return None, None
-
-
-def _read(stream: Any, lines: queue.Queue) -> None:
-    with contextlib.suppress(OSError, ValueError):  # the stream was closed meanwhile
-        while (line := stream.readline(_LINE)).endswith(b"\n"):
-            lines.put(line)
-    lines.put(None)
+        out.seek(0)
+        answers = {}
+        for line in out:
+            with contextlib.suppress(ValueError, TypeError, RecursionError):  # a task wrote it
+                name, answer = json.loads(line)
+                if name in jobs:
+                    answers[name] = answer
+        return answers, why
 
 
 def _environment(folder: str) -> dict[str, str]:
@@ -154,10 +124,10 @@ def end(child: subprocess.Popen) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     child.kill()
     child.wait()
-    child.stdout.close()
 
 
 def end_all() -> None:
     """End whatever runs, when the grading itself is interrupted."""
+    stopped.set()
     for child in list(_running):
         end(child)

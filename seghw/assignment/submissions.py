@@ -8,27 +8,31 @@ import io
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-from seghw.assignment.notebooks import Cell, read_cells, statements, tasks
+from seghw.assignment.notebooks import definitions, read_cells, tasks
 from seghw.errors import BadInput
 
 _LARGEST = 20 << 20  # bytes of one notebook
 _TOTAL = 400 << 20  # bytes that an archive may unpack to, in all that is read
 _MEMBERS = 2000  # files of a submission
 _ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.xz", ".tar.bz2")
-_SKIPPED = ("__macosx", ".ipynb_checkpoints")
+_SKIPPED = re.compile(r"(^|/)(__macosx|\.ipynb_checkpoints|\._[^/]*)(/|$)")
 
 
 @dataclass
 class Submission:
-    """A student's cells by chapter, and what a teacher should know about them."""
+    """What a student defines by chapter, and what a teacher should know about it."""
 
-    chapters: dict[str, list[Cell]] = field(default_factory=dict)
+    chapters: dict[str, dict[str, str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)  # those that count
+    files: dict[str, bytes] = field(default_factory=dict)  # those that count
+    words: dict[str, str] = field(default_factory=dict)  # answers to the questions in words
 
 
 def read(path: Path) -> Submission:
@@ -41,95 +45,86 @@ def read(path: Path) -> Submission:
         BadInput: there is no notebook with a task in it.
     """
     submission, names = Submission(), {task.notebook for task in tasks()}
-    files = sorted(
-        _notebooks(path), key=lambda f: (f[0].count("/"), Path(f[0]).name not in names, f[0])
-    )
-    for name, data in files:
+    members = _in_folder(path) if path.is_dir() else _alone(path)
+    for name, data in sorted(
+        _notebooks(path.name, members),
+        key=lambda file: (file[0].count("/"), Path(file[0]).name not in names, file[0]),
+    ):
         try:
             cells = read_cells(data)
-            chapter = _chapter(cells)
+            known = definitions(cells)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             submission.remarks.append(f"{name} is damaged ({type(error).__name__})")
             continue
+        there = Counter(task.notebook for task in tasks() if task.name in known)
+        chapter = max(there, key=there.__getitem__, default=None)
         if chapter is None:
             submission.remarks.append(f"{name} has no task of the assignment")
         elif chapter in submission.chapters:
             submission.remarks.append(f"{name} does not count: {chapter[:2]} is there already")
         else:
-            submission.chapters[chapter] = cells
-            submission.files.append(name)
+            submission.chapters[chapter] = known
+            submission.files[name] = data
+            answers = (c for c in cells if c.kind == "markdown" and c.about.get("grade"))
+            submission.words |= {str(c.about.get("grade_id")): c.source for c in answers}
     if not submission.chapters:
-        raise BadInput(
-            "; ".join([f"{path.name} holds no notebook of the assignment", *submission.remarks])
-        )
+        none = f"{path.name} holds no notebook of the assignment"
+        raise BadInput("; ".join([none, *submission.remarks]))
     if missing := sorted(name[:2] for name in names - submission.chapters.keys()):
         submission.remarks.append(f"without chapter {', '.join(missing)}")
     return submission
 
 
-def _chapter(cells: Sequence[Cell]) -> str | None:
-    """The file name of the chapter that most tasks of these cells belong to."""
-    marked = {cell.about.get("grade_id") for cell in cells}
-    counts: dict[str, int] = {}
-    for task in tasks():
-        if task.name in marked or statements(task.name, cells):
-            counts[task.notebook] = counts.get(task.notebook, 0) + 1
-    return max(counts, key=lambda name: counts[name]) if counts else None
+# -- files in folders and archives, as (name, bytes unpacked, how to open) -------------------------
+
+_Member = tuple[str, int, Callable[[], BinaryIO]]
 
 
-def _notebooks(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every notebook in a folder, an archive, an archive in a folder."""
-    if path.is_dir():
-        files = (p for p in sorted(path.rglob("*")) if p.is_file() and not p.is_symlink())
-        for count, file in enumerate(files):
-            if count >= _MEMBERS:
-                raise BadInput(f"{path.name} holds more than {_MEMBERS} files")
-            yield from _of(file.relative_to(path).as_posix(), file.open, path.name)
-    elif path.is_file():
-        yield from _of(path.name, path.open, path.name)
+def _in_folder(path: Path) -> Iterator[_Member]:
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and not file.is_symlink():
+            yield file.relative_to(path).as_posix(), 0, partial(file.open, "rb")
 
 
-def _of(name: str, opened, owner: str, depth: int = 0) -> Iterator[tuple[str, bytes]]:
-    parts = name.replace("\\", "/").lower().split("/")
-    if any(part in _SKIPPED for part in parts) or parts[-1].startswith("._"):
+def _alone(path: Path) -> Iterator[_Member]:
+    if path.is_file():
+        yield path.name, 0, partial(path.open, "rb")
+
+
+def _in_archive(name: str, data: bytes) -> Iterator[_Member]:
+    if name.lower().endswith(".zip"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for member in archive.infolist():
+                yield member.filename, member.file_size, partial(archive.open, member)
         return
-    if not parts[-1].endswith((".ipynb", *_ARCHIVES)):
-        return
-    with opened(*(("rb",) if depth == 0 else ())) as file:
-        data = file.read(_LARGEST + 1)
-        if parts[-1].endswith(".ipynb"):
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            if member.isfile():
+                yield member.name, member.size, partial(archive.extractfile, member)
+
+
+def _notebooks(
+    owner: str, members: Iterator[_Member], depth: int = 0
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every notebook, those in archives among the files as well."""
+    total = 0
+    for count, (name, size, opened) in enumerate(members):
+        name, total = name.replace("\\", "/"), total + size
+        if total > _TOTAL or count >= _MEMBERS:
+            raise BadInput(f"{owner} unpacks to over {_TOTAL >> 20} MB or {_MEMBERS} files")
+        if _SKIPPED.search(name.lower()):
+            continue
+        if name.lower().endswith(".ipynb"):
+            with opened() as file:
+                data = file.read(_LARGEST + 1)
             if len(data) > _LARGEST:
                 raise BadInput(f"{name} is over {_LARGEST >> 20} MB; clear its outputs")
-            yield name.replace("\\", "/"), data
-        elif depth < 2:
-            data += file.read(_TOTAL)
-            yield from _archived(name, io.BytesIO(data), depth + 1)
-
-
-def _archived(name: str, file: io.BytesIO, depth: int) -> Iterator[tuple[str, bytes]]:
-    inside = f"{name}/" if depth > 1 else ""
-    if name.lower().endswith(".zip"):
-        with zipfile.ZipFile(file) as archive:
-            for member in _limited(name, archive.infolist()):
-                yield from _of(
-                    inside + member.filename, lambda m=member: archive.open(m), name, depth
-                )
-        return
-    with tarfile.open(fileobj=file) as archive:
-        for member in _limited(name, archive):
-            if member.isfile():
-                yield from _of(
-                    inside + member.name, lambda m=member: archive.extractfile(m), name, depth
-                )
-
-
-def _limited(name: str, members) -> Iterator:
-    total = 0
-    for count, member in enumerate(members):
-        total += getattr(member, "file_size", 0) or getattr(member, "size", 0)
-        if total > _TOTAL or count >= _MEMBERS:
-            raise BadInput(f"{name} unpacks to over {_TOTAL >> 20} MB or {_MEMBERS} files")
-        yield member
+            yield name, data
+        elif name.lower().endswith(_ARCHIVES) and depth < 2:
+            with opened() as file:
+                data = file.read(_TOTAL)
+            for inside, notebook in _notebooks(name, _in_archive(name, data), depth + 1):
+                yield f"{name}/{inside}", notebook
 
 
 def student(path: Path) -> tuple[str, str]:
@@ -139,10 +134,8 @@ def student(path: Path) -> tuple[str, str]:
     "lovelaceada_123_456_submission.zip".
     """
     name = path.name.encode("utf-8", "replace").decode()
-    for suffix in (*_ARCHIVES, ".ipynb"):
-        if name.lower().endswith(suffix) and not path.is_dir():
-            name = name[: -len(suffix)]
-            break
+    ends = [s for s in (*_ARCHIVES, ".ipynb") if name.lower().endswith(s) and not path.is_dir()]
+    name = name[: -len(ends[0])] if ends else name
     if moodle := re.fullmatch(r"(.+)_(\d+)_assignsubmission_.*", name):
         return moodle[1], f"Participant {moodle[2]}"
     if canvas := re.fullmatch(r"([^\W\d_]+)_(?:LATE_)?(\d+)_\d+_.*", name):
