@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import pickle
 import re
 import shutil
 import signal
@@ -101,6 +100,11 @@ def test_what_is_suspicious_is_not_run_and_its_line_is_quoted():
         assert line in source
     for what, (name, source) in cells["plain"].items():
         assert forbidden(statements(name, definitions([code(source)]))) is None, what
+
+
+def test_of_a_cell_only_its_imports_run_before_the_others():
+    source = '"""\nimport os; os.remove("x")\n"""\nimport math\ndef f():\n    from math import pi'
+    assert {*harness.imports(source)} == {"import math", "from math import pi"}
 
 
 @pytest.mark.skipif(not runner.guard(), reason="needs bubblewrap")
@@ -344,7 +348,7 @@ def edition(tmp_path_factory):
     return make_edition(tmp_path_factory.mktemp("dist") / "assignment")
 
 
-def test_the_edition_has_the_visible_checks_and_no_solution(edition):
+def test_the_edition_has_the_visible_checks_and_no_solution(edition, monkeypatch):
     texts = {
         p: p.read_text(encoding="utf-8")
         for p in edition.rglob("*")
@@ -359,7 +363,8 @@ def test_the_edition_has_the_visible_checks_and_no_solution(edition):
     assert not [path for path, text in texts.items() if re.search(kept, text)]
     there = {path.name for path in (edition / "seghw/assignment").iterdir()}
     assert there.isdisjoint({"questions.py", "mistakes.toml", "grade.py", "edition.py"})
-    visible = pickle.loads((edition / "seghw/assignment/visible.pickle").read_bytes())
+    monkeypatch.setattr(assess, "VISIBLE", edition / "seghw/assignment/visible.pt")
+    visible = assess.of_edition()
     assert visible.keys() == TASKS.keys()
     assert not any(question.hidden for asked in visible.values() for question in asked)
     answers = sum(text.count("YOUR ANSWER HERE") for text in texts.values())

@@ -62,10 +62,6 @@ def test_imports(path):
     assert "cli" not in imported or here == "__main__"
 
 
-#: The aim is 500 for every module.
-STILL_TOO_LONG = {"beyond.py": 520}
-
-
 def test_no_circle():
     graph = {name_of(path): imports_of(path) - {name_of(path)} for path in MODULES}
     # A folder's door imports its rooms, which import each other and not the door.
@@ -77,7 +73,7 @@ def test_no_circle():
 
 @pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=lambda p: str(p.relative_to(ROOT)))
 def test_modules_and_functions_are_small(path):
-    assert lines_of(path) <= STILL_TOO_LONG.get(path.name, 500)
+    assert lines_of(path) <= 500
     for function in functions_of(path):
         docstring = function.body[0].end_lineno if ast.get_docstring(function) else function.lineno
         assert function.end_lineno - docstring < 50, function.name
@@ -97,7 +93,7 @@ def test_folders_are_small():
 
 @pytest.mark.parametrize(
     ("folder", "lines"),
-    [("seghw", 11_470), ("tests", 7_050), ("tests/bench", 310), ("data/bench", 60)],
+    [("seghw", 10_250), ("tests", 6_570), ("tests/bench", 310), ("data/bench", 60)],
 )
 def test_budget(folder, lines):
     """What there is: lower it with the code. The aim is 6,000 of either, which is far."""

@@ -1,6 +1,5 @@
 """What a submission's tasks are worth: its statements looked at, run, asked, and judged."""
 
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from seghw.assignment.judge import Question, Verdict, judge
+import torch
+
+from seghw.assignment.judge import IN_QUESTIONS, Question, Verdict, judge
 from seghw.assignment.notebooks import Task, chapter, forbidden, statements, tasks
 from seghw.assignment.runner import SECONDS, run
 from seghw.assignment.submissions import Submission, read
@@ -16,7 +17,7 @@ from seghw.errors import BadInput
 from seghw.io import atomic_write
 
 LOOK = "not graded, look at it"
-VISIBLE = Path(__file__).with_name("visible.pickle")  # in an edition, which has no questions.py
+VISIBLE = Path(__file__).with_name("visible.pt")  # in an edition, which has no questions.py
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,21 @@ class Result:
         return int(2 * share * self.task.points) / 2
 
 
-@cache
 def visible(name: str) -> list[Question]:
     """The questions that students may see, with their answers."""
     if VISIBLE.is_file():
-        return pickle.loads(VISIBLE.read_bytes())[name]
-    from seghw.assignment import questions
+        return of_edition()[name]
+    from seghw.assignment.questions import VISIBLE as SEED
+    from seghw.assignment.questions import questions
 
-    return questions.questions(name, questions.VISIBLE)
+    return questions(name, SEED)
+
+
+@cache
+def of_edition() -> dict[str, list[Question]]:
+    """The visible questions of every task, as an edition's file has them."""
+    with torch.serialization.safe_globals(list(IN_QUESTIONS)):
+        return torch.load(VISIBLE, weights_only=True)
 
 
 def all_questions(name: str) -> list[Question]:

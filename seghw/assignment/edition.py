@@ -5,10 +5,11 @@ only the grader asks, and what grades. The visible questions come with their ans
 """
 
 import json
-import pickle
 import re
 import shutil
 from pathlib import Path
+
+import torch
 
 from seghw.assignment.notebooks import NOTEBOOKS, names, parsed, tasks
 from seghw.assignment.questions import VISIBLE, questions
@@ -55,7 +56,7 @@ def make_edition(out: str | Path) -> Path:
         (folder / "README.md").write_text(page, encoding="utf-8")
         shutil.copy(folder / "README.md", folder / "notebooks/README.md")  # where the lab opens
         asked = {task.name: questions(task.name, VISIBLE) for task in every}
-        (folder / "seghw/assignment/visible.pickle").write_bytes(pickle.dumps(asked))
+        torch.save(asked, folder / "seghw/assignment/visible.pt")
     return out
 
 

@@ -5,6 +5,7 @@ in a process that cannot see the project. Arguments come pickled from the grader
 is JSON, one line a task.
 """
 
+import ast
 import contextlib
 import faulthandler
 import gc
@@ -12,7 +13,6 @@ import json
 import linecache
 import os
 import pickle
-import re
 import signal
 import sys
 import traceback
@@ -194,6 +194,12 @@ def _apart(job: tuple, seconds: float, channel: int) -> Any:
         os.waitpid(child, 0)
 
 
+def imports(source: str) -> list[str]:
+    """The import statements of a task; the grader has seen that they are on the short list."""
+    nodes = ast.walk(ast.parse(source))
+    return [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def main() -> None:
     """Answer for every task; where the system can, each in a copy of this process."""
     sys.modules["seghw"] = None  # type: ignore[assignment]  # where the project can be seen
@@ -202,7 +208,7 @@ def main() -> None:
     for stream in (0, 1, 2):
         os.dup2(silent, stream)
     torch.set_num_threads(1)
-    for line in set(re.findall(r"^(?:from|import) .+", "\n".join(j[1] for j in jobs), re.M)):
+    for line in {line for _, source, _ in jobs for line in imports(source)}:
         with contextlib.suppress(Exception):  # once for all tasks; what fails, the cell says
             exec(line, {})
     gc.freeze()  # collecting would copy what the copies share

@@ -2,12 +2,17 @@
 
 import pickle
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import nn
+from torch.nn import functional as F
 
 from seghw.assignment.harness import encode
 
@@ -134,6 +139,16 @@ class Question:
     def asked(self) -> tuple[str, bytes]:
         """What the student's side gets."""
         return self.how, pickle.dumps(self.arguments)
+
+
+#: What questions are made of beside plain data: all that an edition's file of them may name.
+IN_QUESTIONS = (
+    *(Question, equal, number, ragged, dense, deepest, partial, defaultdict, dict),
+    *(nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Linear, nn.Sequential, torch.optim.SGD),
+    *(F.mse_loss, F.binary_cross_entropy_with_logits, np.ndarray, np.dtype),
+    np._core.multiarray._reconstruct,
+    *(type(np.dtype(name)) for name in ("bool", "uint8", "int64", "float32", "float64")),
+)
 
 
 # -- judging ---------------------------------------------------------------------------------------
