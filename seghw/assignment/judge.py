@@ -105,10 +105,9 @@ def dense(question: "Question", got: Any) -> bool | str:
         return "return a layer (an nn.Module), not its output"
     out = _array(got["maps"])
     if out.shape != size:
-        return (
-            f"{height} x {width} cells become {size[1:]} (classes, 2 H, 2 W), got {out.shape[1:]}"
-        )
-    sees = np.abs(out[1:] - out[0]).max(1) > 1e-7 * np.abs(out).max()  # (cells, 2 H, 2 W)
+        wanted = f"{height} x {width} positions become {size[1:]} (classes, 2 H, 2 W)"
+        return f"{wanted}, got {out.shape[1:]}"
+    sees = np.abs(out[1:] - out[0]).max(1) > 1e-7 * np.abs(out).max()  # (positions, 2 H, 2 W)
     if not sees.any(0).all():
         return f"{1 - sees.any(0).mean():.0%} of the pixels are constant: they do not see the image"
     if sees.all(0).any() or np.ptp(out[0], (1, 2)).min() < 1e-6:
@@ -120,7 +119,7 @@ def dense(question: "Question", got: Any) -> bool | str:
         return "some pixels get more taps than others: the stride must divide the kernel"
     y, x = np.indices(size[2:])[:, 4:-4, 4:-4]
     own = sees.reshape(height, width, *size[2:])[y // 2, x // 2, y, x]
-    return bool(own.all()) or "a pixel must see the cell that it lies in"
+    return bool(own.all()) or "a pixel must see the position that it lies in"
 
 
 @dataclass

@@ -107,11 +107,11 @@ def residual(rng):
 
 def reach(rng):
     kernel, rate = (int(rng.integers(*ends)) for ends in ((4, 9), (7, 12)))
-    yield "a 3 x 3 kernel of rate 1 spans 3 cells", 3, 1
-    yield "between neighboring taps lie rate - 1 cells: rate 6 spans 13", 3, 6
+    yield "a 3 x 3 kernel of rate 1 spans 3 positions", 3, 1
+    yield "between neighboring taps lie rate - 1 positions: rate 6 spans 13", 3, 6
     yield f"other kernels: {kernel} taps at rate {rate}", kernel, rate
     yield "a kernel of an even number of taps", 2, rate
-    yield "a kernel of one tap spans one cell at any rate", 1, rate
+    yield "a kernel of one tap spans one position at any rate", 1, rate
 
 
 def aspp_forward(rng):
@@ -127,7 +127,7 @@ def aspp_forward(rng):
 
 def taps_on_map(rng):
     for side, rate in ((8, 2), (8, 6), (int(rng.integers(20, 40)), 6), (4, 5), (9, 1), (6, 6)):
-        yield f"a map of {side} x {side} cells at rate {rate}", side, rate
+        yield f"a map of {side} x {side} positions at rate {rate}", side, rate
 
 
 def written_rows(rng):
@@ -136,7 +136,7 @@ def written_rows(rng):
     few = (4, 3, 2, 1, 1, 8), (4, 3, 2, 2, 2, 8), drawn
     wide = (3, 2, 4, 3, 0, 30), (40, 2, 3, 5, 2, 100), (5, 2, 45, 3, 1, 230)
     for sizes in (*few, *wide):
-        names = zip(("cells", "kernel", "stride", "dilation", "padding"), sizes, strict=False)
+        names = zip(("positions", "kernel", "stride", "dilation", "padding"), sizes, strict=False)
         given = ", ".join(f"{name} {size}" for name, size in names)
         yield f"{given}: the rows from 0 to {sizes[-1] - 1} that a tap writes, sorted", *sizes
 
