@@ -133,26 +133,6 @@ def no_network(monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("the network"))
 
 
-@pytest.mark.parametrize(
-    ("ask", "what", "complaint"),
-    [
-        (segment_boxes, [[[0, 0, 56, 39]]], r"\(56, 39\) is outside of 56 x 40"),
-        (segment_boxes, [[[8, 0, 5, 5]]], "x0 <= x1"),
-        (segment_boxes, [[[float("nan"), 0, 5, 5]]], "nan"),
-        (segment_boxes, [[[0, 0, 5]]], r"\(1, 3\)"),
-        (segment_points, [[[[0, -1]]]], "-1"),
-        (segment_points, [[[0, 1]]], r"\(1, 2\)"),
-        (segment_points, [[[[3, 3]]], [[2]]], "each 0 or 1"),
-        (segment_points, [[[[3, 3]]], [1]], r"must be \(1, 1\)"),
-    ],
-)
-def test_bad_prompts_and_images_are_refused(tiny, image, ask, what, complaint):
-    with pytest.raises(BadInput, match=complaint):
-        ask(tiny, image, *what)
-    with pytest.raises(BadInput, match=r"uint8 \(3, H, W\)"):
-        segment_everything(tiny, image.transpose(1, 2, 0))
-
-
 def test_sam_tiny_is_named_wherever_it_is_asked_for(tiny, opened, folder):
     assert tiny.name == load_sam(SAM_TINY).name == "SAM-tiny, trained here"
     assert opened.name == folder.name
