@@ -3,7 +3,6 @@
 import dataclasses
 import html
 import json
-import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -137,19 +136,6 @@ def test_without_any_runs_there_is_no_report(tmp_path):
     with pytest.raises(BadInput, match="holds no runs"):
         page.build_report(Records(tmp_path), tmp_path / "report")
     assert not (tmp_path / "report").exists()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = os.environ.get("SEGHW_CHROMIUM") or shutil.which("chromium")
-    if not chromium:
-        pytest.skip("no Chromium here; SEGHW_CHROMIUM names one")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def test_the_page_is_alive_in_a_browser_and_says_nothing_to_its_console(built, browser):

@@ -1,7 +1,4 @@
-"""A real JupyterLab with the project's notebooks, and a browser that looks at it.
-
-Needs a Chromium: the system's, or the one that ``SEGHW_CHROMIUM`` names.
-"""
+"""A real JupyterLab with the project's notebooks, and a browser that looks at it."""
 
 import os
 import shutil
@@ -17,9 +14,6 @@ import pytest
 
 from seghw.config import ROOT
 
-CHROMIUM = os.environ.get("SEGHW_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 #: Notebooks of one cell, by name.
 CELLS = {
     "canvas": """
@@ -53,18 +47,6 @@ print("begun", flush=True)
 time.sleep(100)
 """,
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.skip("no Chromium here; SEGHW_CHROMIUM names one")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
