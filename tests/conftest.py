@@ -25,6 +25,7 @@ from seghw.train import train
 with suppress(ImportError):  # transformers needs it, and loading it draws from random
     import rich.style  # noqa: F401
 
+torch.set_num_threads(1)  # for small tensors a second one costs more than it brings
 tqdm.monitor_interval = 0  # else the first bar starts a thread, also where it is not shown
 # The same examples in every run, none kept on disk, and no judgment on a busy machine's times.
 hypothesis.settings.register_profile(
@@ -100,12 +101,6 @@ def seeded() -> Iterator[None]:
 
 
 # -- what several files need -----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    # Small tensors: a second thread costs more than it brings, most of all on a busy machine.
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

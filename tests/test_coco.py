@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import warnings
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +15,6 @@ from pycocotools.coco import COCO
 from seghw.cli import main
 from seghw.config import COCO3
 from seghw.data import coco
-from seghw.data.coco import instance_mask
 from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 
@@ -346,19 +344,3 @@ def test_real_coco_gives_18_images_and_pycocotools_masks(coco_mini):
             mask = mask_of(reference, annotation)
             expected[channels[annotation["category_id"]]] |= mask[grid]
         np.testing.assert_array_equal(masks, expected)
-
-
-@pytest.mark.skipif("SEGHW_PHOTOS" not in os.environ, reason="SEGHW_PHOTOS names no folder")
-@pytest.mark.parametrize(("name", "count"), [("coco", 55), ("voc", 134)])
-def test_photographs_have_pycocotools_masks(name, count):
-    """Of COCO polygons, of VOC compressed run lengths."""
-    folder = Path(os.environ["SEGHW_PHOTOS"]) / name
-    path = folder / "annotations" / "instances.json"
-    reference = COCO(str(path))
-    for annotation in reference.anns.values():
-        if not annotation.get("iscrowd"):
-            mask = instance_mask(reference.imgs[annotation["image_id"]], annotation)
-            np.testing.assert_array_equal(mask, mask_of(reference, annotation))
-    known = {c["name"] for c in reference.dataset["categories"]}
-    classes = [name for name in coco.CLASSES if name in known]
-    assert len(coco.build(path, folder / "images", classes, 32, 100)) == count

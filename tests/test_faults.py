@@ -37,22 +37,16 @@ def answer(root, name="cat", **about):
     return line
 
 
-@fields
-@given(st.integers(0, 3), numbers | st.floats(10, 300) | st.floats(-300, -10))
-def test_a_box_that_is_not_its_mask_s_is_refused(tmp_path, side, wrong):
-    """Moved or resized by ten pixels or more, or not a finite number."""
-    shift = isinstance(wrong, float) and abs(wrong) <= 300
-    box = [*BOX[:side], BOX[side] + wrong if shift else wrong, *BOX[side + 1 :]]
-    line = answer(tmp_path, bbox=box)
-    assert "bbox" in line or (min(box[2:]) < 200 and "a box under 200" in line)
-
-
 @pytest.mark.parametrize(
     "box",
-    [[30, 40, 250, 250], [0, 0, 320, 280], [30, 40, 220], [250, 250, -220, -210], [0.1, 0.1, 1, 1]],
+    [
+        *([30, 40, 250, 250], [0, 0, 320, 280], [30, 40, 220], [250, 250, -220, -210]),
+        *([0.1, 0.1, 1, 1], [40, 40, 220, 210], [30, 40, 220, 200], "7777", None),
+        *([30, 40, odd, 210] for odd in ODD),
+    ],
 )
-def test_boxes_of_another_convention(tmp_path, box):
-    """Corners, the whole image, three numbers, from the other corner, shares of the image."""
+def test_a_box_that_is_not_its_mask_s_is_refused(tmp_path, box):
+    """Corners, the whole image, three numbers, from the other corner, shares of the image ..."""
     assert any(word in answer(tmp_path, bbox=box) for word in ("bbox", "a box under 200 pixels"))
     small = [[30, 40, 60, 40, 60, 70, 30, 70]]
     assert "bbox" in answer(tmp_path, bbox=BOX, segmentation=small)

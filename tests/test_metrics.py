@@ -1,4 +1,4 @@
-"""Scores against hand-made cases, scikit-learn, SciPy, brute force, and their laws."""
+"""Scores against hand-made cases, SciPy, brute force, and their laws."""
 
 from math import dist
 
@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
-from sklearn import metrics as sklearn_metrics
 
 from seghw import metrics
 from seghw.metrics import boundary_f, components, count, count_boundary, iou
@@ -62,27 +61,6 @@ def test_false_positive_images_lack_the_class():
     counts = count(pred, true)
     np.testing.assert_allclose(metrics.false_positive_images(counts), [2 / 3])
     np.testing.assert_array_equal(metrics.false_positive_images(counts[:1]), [NAN])
-
-
-@pytest.mark.parametrize(
-    ("score", "reference"),
-    [
-        ("iou", sklearn_metrics.jaccard_score),
-        ("dice", sklearn_metrics.f1_score),
-        ("precision", sklearn_metrics.precision_score),
-        ("recall", sklearn_metrics.recall_score),
-        ("accuracy", sklearn_metrics.accuracy_score),
-    ],
-)
-def test_scores_are_scikit_learns(score, reference):
-    pred, true = random_masks(1)
-    counts, function = count(pred, true), getattr(metrics, score)
-    of_set = [reference(true[:, c].ravel(), pred[:, c].ravel()) for c in range(3)]
-    np.testing.assert_allclose(function(counts.sum(0)), of_set)
-    of_images = [
-        [reference(true[n, c].ravel(), pred[n, c].ravel()) for c in (0, 1, 2)] for n in (0, 5)
-    ]
-    np.testing.assert_allclose(function(counts[[0, 5]]), of_images)
 
 
 def brute_outline(mask):

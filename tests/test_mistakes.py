@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from seghw import metrics
+from seghw.config import COCO3
 from seghw.data import SegmentationSet, coco, purdue, shapes
+from seghw.data.scenes import draw_scenes
 from seghw.errors import BadInput
 from seghw.losses import combined_loss, dice_loss, gradient_balance, mse_loss, report_dice_loss
 from seghw.network import ASPP, MUNet, UNet
 from seghw.sam import segment_boxes, segment_everything, segment_points
+from seghw.widgets import OutputCanvas
 
 IMAGE = np.zeros((3, 16, 16), np.uint8)
 PRED, MASK = torch.rand(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
@@ -70,6 +73,10 @@ TABLE = {
     "no seed": (lambda: shapes.generate(1, None), "seed .* got None"),
     "a size that is no integer": (lambda: shapes.generate(1, 0, 64.0), "size .* got 64.0"),
     "too many shapes": (lambda: shapes.generate(10**9, 0), "do not fit in memory"),
+    "no scenes": (lambda: draw_scenes("nowhere", 0, 0), "count must be .* got 0"),
+    "a negative seed of scenes": (lambda: draw_scenes("nowhere", 1, -1), "seed must be .* got -1"),
+    "outputs of another size": (lambda: OutputCanvas(IMAGE, np.zeros((5, 8, 8)), COCO3),
+                                r"must be \(3, 16, 16\).*got \(5, 8, 8\)"),
     "half a shape": (lambda: shapes.generate(1.5, 0), "got 1.5"),
     "a negative seed": (lambda: shapes.generate(1, -1), "got -1"),
     "a size of 100": (lambda: shapes.generate(1, 0, 100), "try 96"),

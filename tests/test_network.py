@@ -50,27 +50,6 @@ def test_outputs_are_those_of_dlstudio(dlstudio, depth, skips, mode):
     assert_close(ours.state_dict(), from_dlstudio(theirs.state_dict()).state_dict())
 
 
-def test_ten_steps_of_sgd_give_the_losses_of_dlstudio(dlstudio):
-    theirs = dlstudio.SemanticSegmentation.mUNet(depth=4)
-    ours = from_dlstudio(theirs.state_dict())
-    masks = torch.rand(10, 2, 5, 32, 32) > 0.8
-    targets = masks * torch.tensor([50.0, 100, 150, 200, 250])[:, None, None]
-    inputs = torch.randint(0, 256, (10, 2, 3, 32, 32)).float()
-
-    def losses(net):
-        optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
-        for x, target in zip(inputs, targets, strict=True):
-            optimizer.zero_grad()
-            loss = F.mse_loss(net(x), target)
-            loss.backward()
-            optimizer.step()
-            yield loss.item()
-
-    expected = list(losses(theirs))
-    assert expected[-1] < 0.95 * expected[0]
-    assert list(losses(ours)) == pytest.approx(expected, rel=1e-4)
-
-
 @torch.no_grad()
 def test_listing_1_in_dlstudio_gives_our_network_with_aspp(dlstudio):
     theirs = dlstudio.SemanticSegmentation.mUNet(depth=4)
@@ -101,13 +80,9 @@ def test_aspp_is_its_composition_from_matrix_products(rates):
         return (conv.weight.flatten(1) @ patches + conv.bias[:, None]).unflatten(2, x.shape[2:])
 
     aspp, x = ASPP(6, rates), torch.randn(2, 6, 8, 10)
+    assert [conv.dilation for conv in aspp.atrous] == [(rate, rate) for rate in rates]
     branches = [by_patches(x, conv) for conv in (aspp.point, *aspp.atrous)]
     assert_close(aspp(x), by_patches(torch.cat(branches, dim=1), aspp.merge))
-    for rate, conv in zip(rates, aspp.atrous, strict=True):
-        x = torch.randn(1, 6, 32, 32, requires_grad=True)
-        conv(x)[0, :, 16, 16].sum().backward()
-        seen = {tuple(position) for position in x.grad[0].abs().sum(0).nonzero().tolist()}
-        assert seen == set(itertools.product((16 - rate, 16, 16 + rate), repeat=2))
 
 
 @torch.no_grad()

@@ -9,23 +9,16 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
-NAMES = [
-    "01_aspp_model",
-    "02_losses",
-    "03_training_sweeps",
-    "04_coefficient_analysis",
-    "05_evaluation",
-    "06_sam_extra_credit",
-]
+PATHS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def test_there_are_six_chapters():
-    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
+    assert [path.name[:3] for path in PATHS] == [f"0{number}_" for number in range(1, 7)]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
 def path(request) -> Path:
-    return FOLDER / f"{request.param}.ipynb"
+    return request.param
 
 
 @pytest.fixture

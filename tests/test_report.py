@@ -42,10 +42,6 @@ def test_the_text_has_all_45_figures_and_all_claims_once():
     assert sorted(re.findall(r"^@beyond (\S+)", TEXT, re.M)) == sorted(BEYOND)
 
 
-def test_ranges_of_seeds():
-    assert page.ranges([2, 0, 1, 5, 7, 8]) == "0-2, 5, 7-8"
-
-
 def test_numbers_of_the_committed_runs():
     """Against run.json itself, read here without the table of runs."""
     records = Records()

@@ -44,8 +44,8 @@ def kill_with_children(pid):
 
 def test_the_grid_is_the_reports():
     configs = grid("shapes5", "report")
-    assert len({config.run_id for config in configs}) == 45
     # 3 seeds x 3 learning rates x (MSE, Dice, 3 coefficients), seed by seed
+    assert len({config.run_id for config in configs}) == 45
     assert Counter(c.coefficient for c in configs) == {None: 18, 20: 9, 40: 9, 60: 9}
     assert {c.learning_rate for c in configs} == {1e-3, 1e-4, 1e-5}
     assert [c.seed for c in configs] == sorted(c.seed for c in configs)

@@ -12,7 +12,6 @@ from pycocotools import mask as coco
 from seghw import widgets
 from seghw.config import COCO3, ROOT
 from seghw.data import SegmentationSet
-from seghw.errors import BadInput
 from seghw.runs import load_runs
 from seghw.sam import Segments
 
@@ -86,12 +85,6 @@ def test_everything_has_a_color_an_object_and_the_small_lie_on_the_large(monkeyp
     assert np.unique(labels, return_counts=True)[1].tolist() == [92, 4]
     assert len({tuple(color) for color in canvas.colors}) == 2
     assert len(json.loads(canvas.coco)) == 2
-
-
-def test_outputs_of_another_size_are_refused():
-    image = np.zeros((3, 8, 8), np.uint8)
-    with pytest.raises(BadInput, match=r"must be \(3, 8, 8\).*got \(5, 8, 8\)"):
-        widgets.OutputCanvas(image, np.zeros((5, 8, 8)), COCO3)
 
 
 def test_the_band_lies_on_steps_of_limits_of_its_own():

@@ -38,14 +38,6 @@ from seghw.widgets import explore_decision
 output = np.linspace(-20, 180.5, 64).reshape(8, 8)
 explore_decision({"report": (output, output > 60, (25, 85))})
 """,
-    "long": """
-%matplotlib inline
-import time
-from seghw.notebook import use_notebook_style
-use_notebook_style()
-print("begun", flush=True)
-time.sleep(100)
-""",
 }
 
 
