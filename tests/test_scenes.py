@@ -18,6 +18,8 @@ from seghw.data.dataset import tight_box
 from seghw.data.scenes import draw_scenes, scene
 from seghw.data.scenes.things import WANTED, Group, box, ellipse
 
+# Of pycocotools 2.0.11 under NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl")
 COUNT, SEED = 240, 7
 WANTED_IDS = {kind.id for kind in WANTED}
 RED = (200, 40, 60)
@@ -37,9 +39,7 @@ def api(folder):
 
 
 def masks_of(api, annotations):
-    with warnings.catch_warnings():  # pycocotools 2.0.11 under numpy 2
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        return [api.annToMask(annotation).astype(bool) for annotation in annotations]
+    return [api.annToMask(annotation).astype(bool) for annotation in annotations]
 
 
 def wanted(api, image_id):

@@ -6,18 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seghw.config import SHAPES5
+from seghw.data.dataset import tight_box
 from seghw.data.shapes import generate
 
 
 @pytest.fixture(scope="module")
 def drawn():
     return generate(400, seed=1)
-
-
-def extent(region):
-    """Inclusive x0, y0, x1, y1 of the true pixels."""
-    rows, columns = np.nonzero(region)
-    return columns.min(), rows.min(), columns.max(), rows.max()
 
 
 def test_masks_are_disjoint_and_about_half_of_all_classes_absent(drawn):
@@ -48,7 +43,7 @@ def test_each_object_has_one_color_and_its_own_tight_box(drawn):
             else:
                 assert region.sum() >= 10  # large enough to be seen
                 assert masks[classes[0]][region].all()
-                seen.append((int(classes[0]), *map(int, extent(region))))
+                seen.append((int(classes[0]), *tight_box(region)))
         assert sorted(seen) == sorted(boxes)
 
 

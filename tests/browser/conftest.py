@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import nbformat
 import pytest
@@ -64,11 +64,10 @@ def lab(browser, tmp_path_factory):
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):
-            try:
+            with suppress(OSError):
                 urllib.request.urlopen(f"{address}/api?token=t", timeout=5).close()
                 break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
+            time.sleep(0.2)
         yield address
     finally:
         server.terminate()
