@@ -43,12 +43,6 @@ def test_interval_by_hand_and_with_the_images_part():
     assert np.isnan(stats.interval([0.2])[1:]).all()
 
 
-def made_row(interval):
-    """A row of the table that differs from others in its interval alone."""
-    about = {"unit": "IoU", "exact": False, "seeds": 8, "estimate": interval.mean}
-    return SimpleNamespace(**about, error=interval.error, freedom=interval.freedom)
-
-
 def test_seeds_needed_is_where_the_interval_is_as_wide_as_the_margin():
     """So that either 0 or the margin lies outside of it, wherever its middle."""
     deviation, error = 0.012, 0.001
@@ -81,8 +75,9 @@ def test_seeds_needed_is_where_the_interval_is_as_wide_as_the_margin():
 def test_verdicts_on_rows(mean, half, ends, expected):
     freedom = 7
     error = half / scipy_stats.t.ppf(0.975, freedom)
-    row = made_row(stats.Interval(mean, mean - half, mean + half, error, freedom))
-    verdict, level = stats.verdict(row, ends)
+    row = {"unit": "IoU", "exact": False, "seeds": 8, "estimate": mean}
+    row |= {"error": error, "freedom": freedom}
+    verdict, level = stats.verdict(SimpleNamespace(**row), ends)
     assert verdict == expected
     if verdict != UNDECIDED:  # at its own level the interval just touches an end
         touching = scipy_stats.t.ppf(1 - level / 2, freedom) * error

@@ -121,6 +121,17 @@ def test_the_ablation_has_every_seed_the_mean_and_the_margin():
     assert (band.x0, band.x1) == pytest.approx((-stats.MARGIN, stats.MARGIN))
 
 
+def test_a_logarithmic_axis_has_plain_numbers_only():
+    for values in ([620, 910], [1e-3, 20], [1, 30]):
+        ax = Figure().subplots()
+        ax.plot(values)
+        nb.log_scale(ax, "y")
+        low, high = ax.get_ylim()
+        labels = [float(x.get_text()) for x in ax.get_yticklabels() if x.get_text()]
+        assert len([x for x in labels if low <= x <= high]) >= 3
+        assert len(ax.get_yticks(minor=True)) == 0
+
+
 def test_overlapping_masks_average_their_colors_and_the_rest_is_gray():
     masks = np.zeros((3, 1, 3), bool)
     masks[0, 0, :2] = masks[1, 0, 1] = True
@@ -156,9 +167,15 @@ def test_our_masks_are_split_by_the_boxes_of_their_class():
     assert places == [[[0, 1]], [[7, 7]], [[3, 4]], [[0, 5], [9, 0]]]
 
 
-def test_distributions_are_those_of_the_sets():
+def test_galleries_and_distributions_are_those_of_the_sets():
     data = generate(120, seed=6)
     sets = SimpleNamespace(test_set=lambda family: data)
+    figure, _ = beyond.BEYOND["gallery_shapes"](sets)
+    pairs = [i for i, boxes in enumerate(data.boxes) if len(boxes) == 2]
+    for ax, i in zip(figure.axes[4:8], pairs, strict=False):
+        picture, masks = ax.images[0].get_array().data, data.masks[i]
+        np.testing.assert_array_equal(picture[:, :64], data.images[i].transpose(1, 2, 0))
+        np.testing.assert_array_equal(picture[:, -64:], nb.overlay(None, masks, data.classes))
     figure, caption = beyond.BEYOND["distributions"](sets)
     objects, areas, presence = figure.axes[:3]
     counts = np.bincount([len(boxes) for boxes in data.boxes], minlength=6)

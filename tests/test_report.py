@@ -130,12 +130,6 @@ def test_the_page_is_alive_in_a_browser_and_says_nothing_to_its_console(built, b
     tab.locator("#live-threshold input").fill("1.2")  # nothing is as sure as that
     assert "threshold 1.20" in output.inner_text()
     assert tab.locator("#live-clicks").count() == 0, "its runs are missing, so it is left out"
-    check_table(tab)
-    tab.close()
-    assert said == []
-
-
-def check_table(tab):
     rows = tab.locator("#measurements tbody tr:visible")
     deciding = rows.count()
     tab.locator("#all-rows").check()
@@ -150,3 +144,5 @@ def check_table(tab):
     tab.locator("#filter").fill("no such words")
     assert rows.count() == 0
     assert "No row" in tab.locator("#left").inner_text()
+    tab.close()
+    assert said == []

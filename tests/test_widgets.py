@@ -50,11 +50,8 @@ def test_the_canvas_asks_for_what_is_drawn_on_it(asked):
     labels = np.frombuffer(canvas.labels, np.uint8).reshape(8, 12)
     assert labels.sum(0).tolist() == [8] * 6 + [0] * 6
     assert "predicted IoU 0.75; IoU with the cat 1 of 2 from the left 0.50" in canvas.text
-    assert np.frombuffer(canvas.truth, bool).reshape(8, 12).any(0).nonzero()[0].tolist() == [
-        0,
-        1,
-        2,
-    ]
+    truth = np.frombuffer(canvas.truth, bool).reshape(8, 12)
+    assert truth.any(0).nonzero()[0].tolist() == [0, 1, 2]
     [annotation] = json.loads(canvas.coco)
     assert (coco.decode(annotation["segmentation"]) == labels).all()
     assert (annotation["bbox"], annotation["area"]) == ([0, 0, 6, 8], 48)
@@ -98,9 +95,8 @@ def test_the_band_lies_on_steps_of_limits_of_its_own():
     which, stack = widgets.explore_decision(outputs).children
     first, second = (explorer.children[0].children[0] for explorer in stack.children)
     assert (first.value, first.step) == ((25, 85), 1)
-    assert (second.value, second.min, second.max) == tuple(
-        map(pytest.approx, ((0.5, 0.91), 0.1, 0.91))
-    )
+    found = (*second.value, second.min, second.max)
+    assert found == pytest.approx((0.5, 0.91, 0.1, 0.91))
     which.value = "corrected"
     assert stack.selected_index == 1
 
