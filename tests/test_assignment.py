@@ -92,6 +92,11 @@ def test_what_is_suspicious_is_not_run_and_its_line_is_quoted():
         assert forbidden(statements(name, definitions([code(source)]))) is None, what
 
 
+def test_of_a_cell_only_its_imports_run_before_the_others():
+    source = '"""\nimport os; os.remove("x")\n"""\nimport math\ndef f():\n    from math import pi'
+    assert {*harness.imports(source)} == {"import math", "from math import pi"}
+
+
 @pytest.mark.skipif(not runner.guard(), reason="needs bubblewrap")
 def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
     """As if no line had been suspicious: every attempt runs, in the sandbox."""
