@@ -1,7 +1,9 @@
 """Fixtures that test files share, the order of tests, and a check that none leaves a trace."""
 
 import os
+import pickle
 import random
+import shutil
 import sys
 import threading
 import warnings
@@ -23,6 +25,7 @@ from seghw.train import train
 with suppress(ImportError):  # transformers needs it, and loading it draws from random
     import rich.style  # noqa: F401
 
+torch.set_num_threads(1)  # for small tensors a second one costs more than it brings
 tqdm.monitor_interval = 0  # else the first bar starts a thread, also where it is not shown
 # The same examples in every run, none kept on disk, and no judgment on a busy machine's times.
 hypothesis.settings.register_profile(
@@ -36,18 +39,6 @@ hypothesis.settings.register_profile(
     ],
 )
 hypothesis.settings.load_profile("seghw")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--order", help="shuffle files, and the tests in each, with this seed")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("order") is None:
-        return
-    draws = random.Random(config.getoption("order"))
-    of_file = {path: draws.random() for path in dict.fromkeys(item.path for item in items)}
-    items.sort(key=lambda item: (of_file[item.path], draws.random()))
 
 
 # -- what no test may leave behind -----------------------------------------------------------------
@@ -65,11 +56,10 @@ def _surroundings() -> dict[str, Any]:
         # pyzmq, which talks to kernels, starts one such thread and keeps it.
         "threads": {t for t in threading.enumerate() if "GarbageCollector" not in repr(t)},
         "child processes": _children(),
-        "Dask clients": _dask_clients(),
         "torch's threads": torch.get_num_threads(),
         "random's state": random.getstate(),
-        "NumPy's random state": np.random.get_state(legacy=False),  # noqa: NPY002
-        "torch's random state": torch.get_rng_state(),
+        "NumPy's random state": pickle.dumps(np.random.get_state()),  # noqa: NPY002
+        "torch's random state": torch.get_rng_state().numpy().tobytes(),
     }
 
 
@@ -83,11 +73,6 @@ def _children() -> set[int]:
     return pids - {tracker and tracker._resource_tracker._pid}  # lives as long as Python does
 
 
-def _dask_clients() -> int:
-    client = sys.modules.get("distributed.client")
-    return sum(c.status != "closed" for c in client.Client._instances) if client else 0
-
-
 @pytest.fixture(autouse=True)
 def _no_trace() -> Iterator[None]:
     """Fail a test that leaves anything of ``_surroundings`` other than it was."""
@@ -96,27 +81,14 @@ def _no_trace() -> Iterator[None]:
     after = _surroundings()
     _set_random_states(before)
     for what, value in before.items():
-        assert _same(value, after[what]), f"{what}: {_difference(value, after[what])}"
-
-
-def _same(before: Any, after: Any) -> bool:
-    if isinstance(before, dict) and "state" in before:  # NumPy's
-        return np.array_equal(before["state"]["key"], after["state"]["key"])
-    return torch.equal(before, after) if isinstance(before, torch.Tensor) else before == after
-
-
-def _difference(before: Any, after: Any) -> str:
-    if isinstance(before, dict) and "state" not in before:
-        before, after = {*before.items()}, {*after.items()}
-    if isinstance(before, set):
-        return f"gone {before - after}, new {after - before}"
-    return f"{before!r:.80} before, {after!r:.80} now"
+        assert value == after[what], what
 
 
 def _set_random_states(states: dict[str, Any]) -> None:
     random.setstate(states["random's state"])
-    np.random.set_state(states["NumPy's random state"])  # noqa: NPY002
-    torch.set_rng_state(states["torch's random state"])
+    np.random.set_state(pickle.loads(states["NumPy's random state"]))  # noqa: NPY002
+    state = np.frombuffer(states["torch's random state"], np.uint8).copy()
+    torch.set_rng_state(torch.from_numpy(state))
 
 
 @pytest.fixture
@@ -131,10 +103,19 @@ def seeded() -> Iterator[None]:
 # -- what several files need -----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    # Small tensors: a second thread costs more than it brings, most of all on a busy machine.
-    torch.set_num_threads(1)
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium: the system's, or the one that ``SEGHW_CHROMIUM`` names."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = os.environ.get("SEGHW_CHROMIUM") or next(filter(None, map(shutil.which, names)), "")
+    if not chromium:
+        pytest.skip("no Chromium here; SEGHW_CHROMIUM names one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,7 @@ def test_an_empty_set_is_refused(tmp_path, capsys):
         (["data", "shapes", "--count", "0", "--out", "x"], "0"),
         (["data", "shapes", "--count", "1", "--size", "60", "--out", "x"], "60"),
         (["data", "shapes", "--count", "1", "--out", "."], "already exists"),
+        (["data", "scenes", "--count", "1", "--out", "."], "already exists"),
         (["data", "coco", "--out", "x"], "--annotations"),
         (["data", "coco", "--annotations", "a.json", "--images", "x", "--out", "x"], "a.json"),
     ],
@@ -99,14 +100,6 @@ def test_a_home_folder_is_meant_behind_an_equals_sign_too(tmp_path, capsys, monk
     assert main(["data", "shapes", "--count", "3", "--seed", "1", "--out=~/a set"]) == 0
     assert len(SegmentationSet.load(tmp_path / "a set")) == 3
     assert capsys.readouterr().out.startswith("3 images of 64 x 64 (")
-
-
-def test_figures_where_nothing_can_be_written(tmp_path, capsys, smoke_runs):
-    """A file where the folder should be: as good as a read-only folder, for any user."""
-    (tmp_path / "figures").write_text("in the way")
-    common = ["--profile", "smoke", "--runs", smoke_runs, "--only", "5"]
-    assert "figures" in refused(capsys, "figures", *common, "--out", tmp_path / "figures")
-    assert (tmp_path / "figures").read_text() == "in the way"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.spatial.distance import dice as scipy_dice
 
 from seghw.config import LOSS_NAMES
-from seghw.errors import BadInput
 from seghw.losses import combined_loss, dice_loss, gradient_balance, mse_loss, report_dice_loss
 
 BOTH = pytest.mark.parametrize("loss", [report_dice_loss, dice_loss])
@@ -102,11 +99,10 @@ def test_dice_loss_of_an_absent_class_grows_with_its_false_positives(pixels, sco
     assert dice_loss(pred, nothing + 1) == dice_loss(pred, nothing + 1, absent_area=0.01)
 
 
-@given(st.sampled_from([torch.float16, torch.bfloat16]), st.floats(1, 255), st.integers(0, 9))
-def test_half_precision_of_images_is_safe(dtype, scale, seed):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_of_images_is_safe(dtype):
     """Squares of 0..255 are more than half precision holds; the sums are not made in it."""
-    pred = (noise(2, 3, 8, 8, seed=seed) * scale).to(dtype)
-    target = (mask(2, 3, 8, 8, seed=seed + 1) * scale).to(dtype)
+    pred, target = (255 * part(2, 3, 8, 8).to(dtype) for part in (noise, mask))
     for loss in (mse_loss, report_dice_loss, dice_loss):
         expected = loss(pred.double(), target.double()).item()
         assert loss(pred, target).item() == pytest.approx(expected, rel=1e-5)
@@ -115,44 +111,20 @@ def test_half_precision_of_images_is_safe(dtype, scale, seed):
 
 
 @BOTH
-@given(
-    made_in_inference=st.tuples(st.booleans(), st.booleans()), name=st.sampled_from([*LOSS_NAMES])
-)
-def test_inference_tensors_and_tensors_without_gradient(loss, made_in_inference, name):
-    tensors = []
-    for make, inference in zip((noise, mask), made_in_inference, strict=True):
-        with torch.inference_mode(inference):
-            tensors.append(make(2, 3, 8, 8))
-    expected = gradient_balance(noise(2, 3, 8, 8), mask(2, 3, 8, 8), loss)
-    assert gradient_balance(*tensors, loss) == pytest.approx(expected)
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_inference_tensors_and_tensors_without_gradient(loss, name):
+    pred, target = noise(2, 3, 8, 8), mask(2, 3, 8, 8)
     with torch.inference_mode():
-        assert gradient_balance(*tensors, loss) == pytest.approx(expected)
-    weight = torch.ones(1, requires_grad=True)
-    if not made_in_inference[0]:  # what is trained on may still have an inference target
-        combined_loss(tensors[0] * weight, tensors[1], loss=name, dice=loss).total.backward()
-        assert weight.grad.isfinite().all()
-    total = combined_loss(*tensors, loss=name, dice=loss).total
+        of_inference = pred.clone(), target.clone()
+        balance = gradient_balance(*of_inference, loss)
+    expected = pytest.approx(gradient_balance(pred, target, loss))
+    assert balance == gradient_balance(*of_inference, loss) == expected
+    total = combined_loss(*of_inference, loss=name, dice=loss).total
     assert total.isfinite()
     assert not total.requires_grad
-
-
-@pytest.mark.parametrize("loss", [mse_loss, report_dice_loss, dice_loss, combined_loss])
-@pytest.mark.parametrize(
-    ("pred", "target", "quoted"),
-    [
-        (torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 4), r"\(2, 3, 8, 4\)"),
-        (torch.zeros(3, 8, 8), torch.zeros(3, 8, 8), r"\(3, 8, 8\)"),
-        (
-            torch.zeros(1, 1, 8, 8),
-            torch.zeros(1, 1, 8, 8, dtype=torch.bool),
-            "target .* torch.bool",
-        ),
-        (np.zeros((1, 1, 8, 8)), torch.zeros(1, 1, 8, 8), "pred .* float64"),
-    ],
-)
-def test_other_tensors_are_quoted(loss, pred, target, quoted):
-    with pytest.raises(BadInput, match=quoted):
-        loss(pred, target)
+    pred.requires_grad_()  # what is trained on may still have an inference target
+    combined_loss(pred, of_inference[1], loss=name, dice=loss).total.backward()
+    assert pred.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("loss", LOSS_NAMES)
@@ -172,11 +144,6 @@ def test_a_total_is_made_of_its_terms(loss):
     torch.testing.assert_close((terms.mse, terms.dice), (parts["mse"], parts["dice"]))
     pull = torch.autograd.grad(terms.total, pred)[0]
     torch.testing.assert_close(pull, torch.autograd.grad(expected, pred)[0])
-
-
-def test_an_unknown_loss_is_quoted():
-    with pytest.raises(BadInput, match="got 'focal'"):
-        combined_loss(TARGET, TARGET, loss="focal")
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""Scores against hand-made cases, scikit-learn, SciPy, brute force, and their laws."""
+"""Scores against hand-made cases, SciPy, brute force, and their laws."""
 
 from math import dist
 
@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
-from sklearn import metrics as sklearn_metrics
 
 from seghw import metrics
-from seghw.errors import BadInput
 from seghw.metrics import boundary_f, components, count, count_boundary, iou
 
 NAN = np.nan
@@ -33,11 +31,6 @@ def random_masks(seed, shape=(6, 3, 16, 16)):
 PRED = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], bool)
 TRUE = np.array([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]], bool)
 FOUR = count(PRED.reshape(1, 4, 2, 2), TRUE.reshape(1, 4, 2, 2))
-
-
-def test_counts_by_hand():
-    assert FOUR.tolist() == [[[1, 1, 1, 1], [0, 0, 0, 4], [0, 0, 2, 2], [0, 1, 0, 3]]]
-    assert FOUR.dtype == np.int64
 
 
 @pytest.mark.parametrize(
@@ -68,27 +61,6 @@ def test_false_positive_images_lack_the_class():
     counts = count(pred, true)
     np.testing.assert_allclose(metrics.false_positive_images(counts), [2 / 3])
     np.testing.assert_array_equal(metrics.false_positive_images(counts[:1]), [NAN])
-
-
-@pytest.mark.parametrize(
-    ("score", "reference"),
-    [
-        ("iou", sklearn_metrics.jaccard_score),
-        ("dice", sklearn_metrics.f1_score),
-        ("precision", sklearn_metrics.precision_score),
-        ("recall", sklearn_metrics.recall_score),
-        ("accuracy", sklearn_metrics.accuracy_score),
-    ],
-)
-def test_scores_are_scikit_learns(score, reference):
-    pred, true = random_masks(1)
-    counts, function = count(pred, true), getattr(metrics, score)
-    of_set = [reference(true[:, c].ravel(), pred[:, c].ravel()) for c in range(3)]
-    np.testing.assert_allclose(function(counts.sum(0)), of_set)
-    of_images = [
-        [reference(true[n, c].ravel(), pred[n, c].ravel()) for c in (0, 1, 2)] for n in (0, 5)
-    ]
-    np.testing.assert_allclose(function(counts[[0, 5]]), of_images)
 
 
 def brute_outline(mask):
@@ -152,30 +124,10 @@ def test_tables_are_drawn_together_and_the_seed_decides():
     assert not np.array_equal(one, metrics.resample(counts, times=50, seed=1))
 
 
-def test_a_bootstrap_of_nothing_is_refused():
-    counts = count(*random_masks(7))
-    for tables in ((), (counts, counts[:1]), (counts[:0],)):
-        with pytest.raises(BadInput, match="same images"):
-            metrics.resample(*tables)
-    with pytest.raises(BadInput, match=r"level .* got 95"):
-        metrics.interval(np.ones(3), 95)
-
-
 @pytest.mark.parametrize("counter", [count, lambda pred, true: count_boundary(pred, true, 1)])
-def test_masks_and_tolerances_are_checked(counter):
+def test_tensors_are_counted_and_no_images_have_no_score(counter):
     pred, true = random_masks(8)
     with torch.inference_mode():
         as_tensors = counter(torch.from_numpy(pred), torch.from_numpy(true))
     assert np.array_equal(as_tensors, counter(pred, true))
-    for bad, quoted in (
-        (pred.astype(np.uint8), r"uint8 \(6, 3, 16, 16\)"),
-        (pred[0], r"bool \(3, 16, 16\)"),
-        (pred[:1], r"bool \(1, 3, 16, 16\)"),
-    ):
-        for arguments in ((bad, true), (true, bad)):
-            with pytest.raises(BadInput, match=quoted):
-                counter(*arguments)
     assert np.isnan(iou(counter(pred[:0], true[:0]).sum(0))).all()
-    for tolerance in (0, 1.5, NAN):
-        with pytest.raises(BadInput, match=f"tolerance .* got {tolerance}"):
-            count_boundary(pred, true, tolerance)

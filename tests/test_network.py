@@ -20,12 +20,8 @@ pytestmark = pytest.mark.usefixtures("seeded")
 RATES = (2, 4, 6)
 
 
-def small(**options):
-    return MUNet(options.pop("num_classes", 2), **{"width": 4, "depth": 4} | options)
-
-
-def images(count=2, height=32, width=None):
-    return torch.randn(count, 3, height, width or height)
+def images(count=2, side=32):
+    return torch.randn(count, 3, side, side)
 
 
 def train_on_noise(net, side=16, steps=1):
@@ -54,27 +50,6 @@ def test_outputs_are_those_of_dlstudio(dlstudio, depth, skips, mode):
     assert_close(ours.state_dict(), from_dlstudio(theirs.state_dict()).state_dict())
 
 
-def test_ten_steps_of_sgd_give_the_losses_of_dlstudio(dlstudio):
-    theirs = dlstudio.SemanticSegmentation.mUNet(depth=4)
-    ours = from_dlstudio(theirs.state_dict())
-    masks = torch.rand(10, 2, 5, 32, 32) > 0.8
-    targets = masks * torch.tensor([50.0, 100, 150, 200, 250])[:, None, None]
-    inputs = torch.randint(0, 256, (10, 2, 3, 32, 32)).float()
-
-    def losses(net):
-        optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
-        for x, target in zip(inputs, targets, strict=True):
-            optimizer.zero_grad()
-            loss = F.mse_loss(net(x), target)
-            loss.backward()
-            optimizer.step()
-            yield loss.item()
-
-    expected = list(losses(theirs))
-    assert expected[-1] < 0.95 * expected[0]
-    assert list(losses(ours)) == pytest.approx(expected, rel=1e-4)
-
-
 @torch.no_grad()
 def test_listing_1_in_dlstudio_gives_our_network_with_aspp(dlstudio):
     theirs = dlstudio.SemanticSegmentation.mUNet(depth=4)
@@ -88,7 +63,7 @@ def test_listing_1_in_dlstudio_gives_our_network_with_aspp(dlstudio):
         return theirs.conv_1(torch.cat(branches, dim=1))
 
     theirs.skip128dsDN.register_forward_hook(listing_1)
-    x = images(height=64)
+    x = images(side=64)
     assert_close(from_dlstudio(theirs.state_dict())(x), theirs(x), rtol=0, atol=1e-5)
     state = theirs.state_dict()
     del state["bn1UP.weight"]
@@ -105,30 +80,18 @@ def test_aspp_is_its_composition_from_matrix_products(rates):
         return (conv.weight.flatten(1) @ patches + conv.bias[:, None]).unflatten(2, x.shape[2:])
 
     aspp, x = ASPP(6, rates), torch.randn(2, 6, 8, 10)
+    assert [conv.dilation for conv in aspp.atrous] == [(rate, rate) for rate in rates]
     branches = [by_patches(x, conv) for conv in (aspp.point, *aspp.atrous)]
     assert_close(aspp(x), by_patches(torch.cat(branches, dim=1), aspp.merge))
-    for rate, conv in zip(rates, aspp.atrous, strict=True):
-        x = torch.randn(1, 6, 32, 32, requires_grad=True)
-        conv(x)[0, :, 16, 16].sum().backward()
-        seen = {tuple(position) for position in x.grad[0].abs().sum(0).nonzero().tolist()}
-        assert seen == set(itertools.product((16 - rate, 16, 16 + rate), repeat=2))
 
 
 @torch.no_grad()
-def predictable(net, side=32):
-    """Where the output depends on the image: bool (H, W)."""
-    outputs = net.train()(images(8, side))
-    return (outputs != outputs[:1]).flatten(0, 1).any(0)
-
-
 def test_the_reports_head_leaves_three_pixels_of_four_at_its_bias():
-    net = small(num_classes=3, head="report")
-    pixels = predictable(net)
-    assert pixels.float().mean().item() == 0.25
-    assert pixels[::2, ::2].all()
-    with torch.no_grad():
-        constant = net(images())[:, :, ~pixels]
-    assert (constant == net.head.bias[:, None]).all()
+    """And it alone: ``test_the_pixels_that_a_network_can_predict`` has every head."""
+    net = MUNet(3, width=4, depth=4, head="report")
+    constant = net(images())
+    constant[:, :, ::2, ::2] = net.head.bias[:, None, None]
+    assert (constant == net.head.bias[:, None, None]).all()
 
 
 def test_27_percent_of_dlstudios_parameters_never_get_a_gradient():
@@ -142,11 +105,6 @@ def test_27_percent_of_dlstudios_parameters_never_get_a_gradient():
     assert all(p.grad is not None and p.grad.any() for p in dense.parameters())
     live = 6_999_109 - 1_922_112
     assert sum(p.numel() for p in dense.parameters()) == pytest.approx(live, rel=0.05)
-
-
-@pytest.mark.parametrize("head", HEADS[1:])
-def test_a_corrected_head_predicts_every_pixel(head):
-    assert predictable(small(head=head)).all()
 
 
 @pytest.mark.parametrize("copy_across", [True, False])
@@ -176,41 +134,13 @@ MAKERS = [UNet, *(partial(MUNet, width=4, depth=4, head=head) for head in HEADS)
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 7))
 def test_any_multiple_of_8_and_any_number_of_classes(make, rows, columns, num_classes):
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        output = make(num_classes).eval()(images(1, 8 * rows, 8 * columns))
+        output = make(num_classes).eval()(torch.randn(1, 3, 8 * rows, 8 * columns))
     assert output.shape == (1, num_classes, 8 * rows, 8 * columns)
     assert output.isfinite().all()
 
 
-@pytest.mark.parametrize("make", MAKERS[:2], ids=["unet", "munet"])
-@pytest.mark.parametrize("shape", [(1, 3, 60, 64), (1, 3, 64, 60), (1, 1, 64, 64), (3, 64, 64)])
-def test_other_images_are_quoted(make, shape):
-    with pytest.raises(BadInput, match="multiples of 8") as refused:
-        make(2)(torch.zeros(shape))
-    assert str(shape) in str(refused.value)
-    with pytest.raises(BadInput, match="uint8"):
-        make(2)(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
-
-
-@pytest.mark.parametrize(
-    ("options", "quoted"),
-    [
-        ({"num_classes": 0}, "got 0$"),
-        ({"width": 5}, "got 5 and"),
-        ({"depth": 7}, "and 7$"),
-        ({"head": "solid"}, "'solid'"),
-        ({"aspp_rates": ()}, r"got \(\)$"),
-        ({"aspp_rates": (2, 0)}, r"got \(2, 0\)$"),
-    ],
-)
-def test_other_arguments_are_quoted(options, quoted):
-    with pytest.raises(BadInput, match=quoted):
-        small(**options)
-
-
 def test_the_plain_unet_is_as_large_as_the_dense_munet():
-    munet, unet = (
-        TrainConfig("shapes5", "corrected", "mse", 4e-3, network=network)
-        for network in ("munet", "unet")
-    )
-    sizes = [sum(p.numel() for p in build_network(c).parameters()) for c in (munet, unet)]
+    make = partial(TrainConfig, "shapes5", "corrected", "mse", 4e-3)
+    nets = (build_network(make(network=name)) for name in ("munet", "unet"))
+    sizes = [sum(p.numel() for p in net.parameters()) for net in nets]
     assert sizes[1] == pytest.approx(sizes[0], rel=0.1)

@@ -1,6 +1,5 @@
 """The archive: what Python 2 and 3 write of it, DLStudio's own reading, nothing hostile."""
 
-import base64
 import codecs
 import contextlib
 import gzip
@@ -19,6 +18,7 @@ from seghw.data.dataset import SegmentationSet
 from seghw.data.purdue import read_archive, write_archive
 from seghw.data.shapes import generate
 from seghw.errors import BadInput
+from tests.bench.dlstudio import dlstudio_on
 
 LABEL_MAP = {"rectangle": 50, "triangle": 100, "disk": 150, "oval": 200, "star": 250}
 
@@ -55,7 +55,7 @@ def assert_same(read, data):
     assert read.classes == SHAPES5
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_any_pixels_and_masks_survive_in_the_official_format(tmp_path_factory, seed, density):
     """Overlapping masks as well, which the drawn sets never have; the same set, the same bytes."""
@@ -132,16 +132,12 @@ WRONG_PARTS = (
     (0, [0] * 4095, "cannot reshape"),
     (0, [256] * 4096, r"range\(0, 256\)"),
     (1, [0.5] * 4096, "float"),
-    (1, 4096, "range"),
     (2, "x" * 4096, "str"),
-    (3, [0], ""),
     (3, np.zeros((1, 64, 64), np.uint8), r"\(1, 64, 64\)"),
-    (3, np.zeros((5, 32, 32), np.uint8), ""),
     (3, np.full((5, 64, 64), np.nan), "other values"),
     (3, STRAY, "other values"),
     (3, Calls(print, ("called",)), "it wants to call 'builtins.print'"),
     (3, Calls(np.load, ("x",)), "it wants to call 'numpy.load'"),
-    (3, Calls(base64.encode, (b"a", b"b")), "it wants to call 'base64.encode'"),
     (3, Calls(codecs.encode, ("a", "rot13")), ""),  # from here on names on the list
     (3, Calls(np.ndarray, ((1 << 40,),)), "no arguments"),
     (3, np.array([None]), r"dtype.*'O"),
@@ -150,7 +146,6 @@ WRONG_PARTS = (
     (4, {0: [[1, 2, 3]]}, r"box \(0, 1, 2, 3\) of image 1 is not"),
     (4, {0: [[3, 2, 1, 4]]}, r"box \(0, 3, 2, 1, 4\) of image 1 is not"),
     (4, {0: [[1.0, 2, 3, 4]]}, "float"),
-    (4, [3], ""),
 )
 
 
@@ -172,21 +167,16 @@ def test_what_is_no_archive_is_refused(drawn, tmp_path, monkeypatch):
     write_archive(drawn, path)
     content, items = path.read_bytes(), official_items(drawn)
     wrong_checksum = content[:-6] + bytes([content[-6] ^ 1]) + content[-5:]
-    contents = [content[:n] for n in (0, 15, 1000, len(content) - 1)]
-    contents += [wrong_checksum, content[:10] + b"\xff" * 50 + content[60:], b"no gzip"]
+    contents = [b"", content[:1000], content[:-1], wrong_checksum, b"no gzip"]
     # It may set attributes of what it names.
     contents.append(gzip.compress(b"cnumpy._core.numeric\n_frombuffer\n(N}(S'x'\nS'x'\nutb."))
-    contents.append(gzip.compress(b"cnumpy\ndtype\n(N}(S'x'\nS'x'\nutb."))
-    others = [None, [], ([], LABEL_MAP), ([1], np.zeros(5)), ([[0.0]], LABEL_MAP), (items,)]
+    others = [None, ([], LABEL_MAP), ([1], np.zeros(5)), ([[0.0]], LABEL_MAP), (items,)]
     others += [(items, LABEL_MAP | {"star": 251}), ([[*items[0], 0]], LABEL_MAP)]
     contents += [gzip.compress(pickle.dumps(other)) for other in others]
     for content in contents:
         path.write_bytes(content)
         with pytest.raises(BadInput, match="cannot be read as"):
             read_archive(path)
-    for missing in (tmp_path / "missing.gz", tmp_path):
-        with pytest.raises(BadInput, match="cannot be read as"):
-            read_archive(missing)
     assert not hasattr(np._core.numeric._frombuffer, "x")
     # Each further reference to an item takes two bytes of the file.
     monkeypatch.setattr(purdue, "MAX_ARCHIVE_BYTES", 20_000)
@@ -198,8 +188,7 @@ def test_what_is_no_archive_is_refused(drawn, tmp_path, monkeypatch):
         read_archive(put(path, bytes(20_001)))
 
 
-# The same cases in every run: an index of the memo may ask for gigabytes.
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(st.sampled_from([PYTHON_2, SMALL]), st.lists(st.tuples(st.floats(0, 0.999), st.binary())))
 def test_a_damaged_archive_gives_a_set_or_bad_input(tmp_path_factory, content, changes):
     for place, piece in changes:
@@ -221,21 +210,14 @@ def test_what_the_format_cannot_hold_is_not_written(drawn, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file.*performance_numbers:ResourceWarning")
-def test_dlstudio_loads_what_the_command_wrote(dlstudio, tmp_path, monkeypatch):
-    """DLStudio's own code, which writes into the working folder."""
-    monkeypatch.chdir(tmp_path)
-    sizes = {"image_size": [64, 64], "momentum": 0.9, "learning_rate": 1e-4, "epochs": 1}
-    paths = {"dataroot": f"{tmp_path}/", "path_saved_model": str(tmp_path / "model.pt")}
-    # use_gpu falls back to the CPU; False would leave it without a device
-    studio = dlstudio(**sizes, **paths, batch_size=4, classes=tuple(LABEL_MAP), use_gpu=True)
-    segmenter = dlstudio.SemanticSegmentation(dl_studio=studio, max_num_objects=5)
+@pytest.mark.usefixtures("dlstudio")
+def test_dlstudio_loads_what_the_command_writes(tmp_path):
     out, data = tmp_path / "shapes-8-train.gz", generate(8, seed=11)
     assert main(["data", "export-dlstudio", "--count", "8", "--seed", "11", str(out)]) == 0
-    assert_same(read_archive(out), data)
-    dataset = segmenter.PurdueShapes5MultiObjectDataset(studio, segmenter, "train", out.name)
-    assert len(dataset) == 8
-    for i, sample in enumerate(dataset[n] for n in range(8)):
+    with dlstudio_on(data) as course:
+        assert course.archive.read_bytes() == out.read_bytes()
+        samples = [course.dataset[n] for n in range(8)]
+    for i, sample in enumerate(samples):
         assert np.array_equal(sample["image"].numpy(), data.images[i])
         values = np.arange(50, 251, 50)[:, None, None]
         assert np.array_equal(sample["mask_tensor"].numpy(), data.masks[i] * values)

@@ -11,7 +11,7 @@ from seghw.config import COEFFICIENTS, DRAWN, RUNS, SEEDS, TrainConfig
 from seghw.data.splits import open_split
 from seghw.report.stats import counts_of
 from seghw.runs import history, load_runs
-from seghw.train import Run, grid
+from seghw.train import Run
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,6 @@ def test_the_best_of_each_group_has_weights_and_scores_as_claimed(runs, family, 
     assert len(counts) == 500
     iou = metrics.iou(counts.sum(0)).mean()
     assert iou <= 0.25 if recipe == "report" else iou >= 0.7
-
-
-@pytest.mark.parametrize("dataset", ["shapes5", "scenes3"])
-def test_the_corrected_grid_is_there(runs, dataset):
-    finished = set(runs[runs.status == "finished"].run_id)
-    assert {c.run_id for c in grid(dataset, "corrected", seeds=(0,))} <= finished
 
 
 def test_a_committed_run_can_be_repeated(runs, tmp_path):

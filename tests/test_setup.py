@@ -42,12 +42,3 @@ def test_conda_and_make_install_the_package_at_the_pinned_versions():
     assert "-c constraints.txt" in entries
     assert "-e .[test]" in entries
     assert f"python{PROJECT['requires-python']}" in entries
-
-
-def test_torch_and_torchvision_load_side_by_side():
-    """From different indexes they do not: "operator torchvision::nms does not exist"."""
-    import torch
-    from torchvision.ops import nms
-
-    boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2], [5, 5, 7, 7]])
-    assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 2]

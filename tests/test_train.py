@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock, Timeout
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from seghw.config import CORRECTED, PROFILES, RECIPES, SMOKE, TrainConfig, class_specs, dataset_of
+from seghw.config import CORRECTED, PROFILES, SMOKE, TrainConfig, class_specs, dataset_of
 from seghw.data import SegmentationSet, shapes
 from seghw.data.splits import open_split
 from seghw.errors import BadInput
@@ -20,7 +18,7 @@ from seghw.evaluate import Evaluation, count_tables, predict
 from seghw.losses import dice_loss
 from seghw.runs import history, load_counts, load_runs, read_run
 from seghw.train import Run, build_network, learning_rate, load_network, train
-from seghw.train.muon import MuonAndAdamW, orthogonal
+from seghw.train.muon import MuonAndAdamW
 
 CONFIG = TrainConfig("shapes5", "corrected", "mse_dice", 3e-3, 20.0, profile="smoke")
 REPORT = TrainConfig("shapes5", "report", "mse_dice", 1e-4, 20.0, profile="smoke")
@@ -100,47 +98,27 @@ def test_a_record_is_not_trained_again_nor_taken_for_another(smoke_run, tmp_path
         train(CONFIG, SETS, runs=tmp_path, wait=False)
 
 
-@settings(max_examples=10)
-@given(
-    classes=st.integers(1, 7),
-    images=st.integers(1, 9),
-    lacking=st.sets(st.sampled_from(["training", "validation", "test"])),
-    recipe_and_loss=st.sampled_from(
-        [("report", "mse"), ("corrected", "bce"), ("corrected", "dice")]
-    ),
-)
+@pytest.mark.parametrize(("recipe", "loss"), [("report", "mse"), ("corrected", "bce")])
+@pytest.mark.parametrize(("classes", "images", "dense"), [(1, 1, 0), (7, 9, 1 / 3), (2, 8, 0)])
 def test_the_smallest_sets_end_in_a_record_that_can_be_read(
-    tmp_path_factory, classes, images, lacking, recipe_and_loss
+    tmp_path, classes, images, dense, recipe, loss
 ):
-    """Of every class count, without any object, with a last batch of a single image."""
-    runs, rng = tmp_path_factory.mktemp("runs"), np.random.default_rng(0)
-    specs = class_specs([f"class {c}" for c in range(classes)])
+    """Of any number of classes, without any object, with a last batch of a single image."""
+    rng, specs = np.random.default_rng(0), class_specs("abcdefg"[:classes])
     data = []
-    for part, count in (("training", images), ("validation", 1), ("test", 1)):
-        masks = rng.random((count, classes, 16, 16)) < (part not in lacking) / 3
+    for count in (images, 1, 1):
+        masks = rng.random((count, classes, 16, 16)) < dense
         pixels = rng.integers(0, 256, (count, 3, 16, 16), np.uint8)
         data.append(SegmentationSet(pixels, masks, [[]] * count, specs))
     dataset = dataset_of([spec.name for spec in specs])
-    config = TrainConfig(dataset, *recipe_and_loss, 1e-4, profile="smoke", epochs=1)
-    train(config, data, runs=runs, progress=False)
-    [run] = load_runs("smoke", runs).itertuples()
+    config = TrainConfig(dataset, recipe, loss, 1e-4, profile="smoke", epochs=1)
+    train(config, data, runs=tmp_path, progress=False)
+    [run] = load_runs("smoke", tmp_path).itertuples()
     assert (run.status, run.images) == ("finished", images)
-    assert not math.isnan(run.validation_iou) or "validation" in lacking
+    assert not dense or not math.isnan(run.validation_iou)
     assert len(run.validation_iou_per_class) == load_counts(run)["pixels"].shape[1] == classes
     assert np.isfinite(history(run)).all(axis=None)
     load_network(run.folder)
-
-
-def test_a_diverging_run_says_where(tmp_path, monkeypatch):
-    # A learning rate that no optimizer survives: the first loss is finite, its gradient is not.
-    monkeypatch.setitem(RECIPES, "corrected", replace(CORRECTED, optimizer="sgd"))
-    config = TrainConfig("shapes5", "corrected", "mse", 1e30, profile="smoke")
-    folder = train(config, SETS, runs=tmp_path, progress=False)
-    assert files(folder).keys() == {"history.csv", "run.json"}
-    run = load_runs("smoke", tmp_path).iloc[0]
-    assert f"at iteration 2 of {config.run_id}; whole epochs in its checkpoint: 0" in run.error
-    assert (run.status, run.score) == ("diverged", -math.inf)
-    assert history(run).iteration.tolist() == [4]
 
 
 def test_late_trouble(tmp_path, monkeypatch):
@@ -158,19 +136,17 @@ def test_late_trouble(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Run, "step", step)
     folder = train(CONFIG, SETS, runs=tmp_path, progress=False)
-    error = read_run(folder)["error"]
-    assert f"at iteration 6 of {CONFIG.run_id}; whole epochs in its checkpoint: 1" in error
-    assert (folder / "checkpoint.pt").is_file()
+    [run] = load_runs("smoke", tmp_path).itertuples()
+    assert f"at iteration 6 of {CONFIG.run_id}; whole epochs in its checkpoint: 1" in run.error
+    assert (run.status, run.score) == ("diverged", -math.inf)
+    assert files(folder).keys() == {"checkpoint.pt", "history.csv", "run.json"}
+    assert history(run).iteration.tolist() == [4, 5, 8]
     weights = load_file(train(REPORT, SETS, runs=tmp_path, progress=False) / WEIGHTS)
     assert (weights["down_norm_outer.running_var"] > 65_504).all()
     assert weights["stem.weight"].dtype == torch.float16
 
 
 # Interruptions
-
-
-class Interrupted(Exception):
-    pass
 
 
 @pytest.mark.parametrize(
@@ -180,18 +156,15 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, images, tmp_
     """Of 33 images the last is trained with the batch before it: batch norm needs two."""
     data = [SETS[0].subset(range(images)), *SETS[1:]]
 
-    def stop(run):
-        if len(run.epochs) == 1:
-            raise Interrupted
-
     leftover = tmp_path / "stopped" / config.profile / config.run_id / ".x-unfinished-1.pt"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"of a killed process")
     expected = files(train(config, data, runs=tmp_path, progress=False))
-    with pytest.raises(Interrupted):
-        train(config, data, runs=tmp_path / "stopped", progress=False, watch=stop)
+    stopped = {"runs": tmp_path / "stopped", "progress": False}
+    with pytest.raises(ZeroDivisionError):
+        train(config, data, **stopped, watch=lambda run: run.epochs and 1 / 0)
     assert (leftover.parent / "checkpoint.pt").is_file()
-    resumed = files(train(config, data, runs=tmp_path / "stopped", progress=False))
+    resumed = files(train(config, data, **stopped))
     del expected["run.json"], resumed["run.json"]  # they say how long it took
     assert resumed == expected
 
@@ -229,14 +202,3 @@ def test_muon_is_torchs(shape):
         ours.step()
         theirs.step()
     assert torch.equal(model.weight.flatten(1), matrix)
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (32, 9), (9, 32)])
-def test_newton_schulz_is_the_quintic_of_the_singular_values(shape):
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    u, s, v = torch.linalg.svd(matrix.double(), full_matrices=False)
-    s /= s.norm()
-    for _ in range(5):
-        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
-    expected, moved = u @ s.diag() @ v, orthogonal(matrix, torch.float32)
-    assert (moved - expected).norm() < 1e-4 * expected.norm()

@@ -5,11 +5,10 @@ import sys
 from seghw.config import DATA
 from seghw.errors import BadInput
 from tests.bench import dlstudio
-from tests.bench.harness import summary
 
 for name in sys.argv[1:] or ("data", "evaluate", "train"):
     try:
-        text = summary(*getattr(dlstudio, f"bench_{name}")())
+        text = dlstudio.summary(*getattr(dlstudio, f"bench_{name}")())
     except (BadInput, AttributeError) as error:  # no DLStudio; another name
         sys.exit(str(error))
     print(text)

@@ -1,14 +1,20 @@
 """DLStudio's data set, test display and training loop against ours: the same results, timed.
 
 Both sides work on drawn images, written as the course's archive and read from it. Every bench
-returns what ``harness.summary`` shows: what was compared, the seconds, numbers.
+returns what ``summary`` shows: what was compared, the seconds, numbers. Timings of one side after
+the other drift with the machine's clock and its other work; here every round times each side once,
+so that both see the same machine, and medians are compared.
 """
 
 import itertools
+import os
+import platform
+import re
 import tempfile
 import time
+import timeit
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stdout
 from functools import partial
 from io import StringIO
@@ -28,7 +34,6 @@ from seghw.errors import BadInput
 from seghw.network import from_dlstudio
 from seghw.notebook import overlay
 from seghw.train import Run
-from tests.bench.harness import interleave
 
 Measured = tuple[str, pd.DataFrame, dict[str, float]]
 # Without ASPP, as DLStudio's own mUNet.
@@ -82,36 +87,25 @@ def dlstudio_on(data: SegmentationSet, batch_size: int = 4) -> Iterator[Course]:
 def bench_data(count: int = 400, batch_size: int = 4, rounds: int = 31) -> Measured:
     """DLStudio's __getitem__ and default_collate, and ours as in seghw.train."""
     with dlstudio_on(shapes.generate(count, seed=0), batch_size) as course:
+        data = purdue.read_archive(course.archive)
+
+        def theirs(indices: np.ndarray) -> tuple[Tensor, Tensor]:
+            batch = course.collate(indices)
+            return batch["image"], batch["mask_tensor"].type(torch.FloatTensor)
+
+        def ours(indices: np.ndarray) -> tuple[Tensor, Tensor]:
+            x = REPORT.inputs(data.images[indices], "shapes5")
+            return x, REPORT.targets(data.masks[indices], SHAPES5)
+
         order = list(batches(count, batch_size, seed=0))
-        sides = gather_sides(course)
-        difference = largest_difference(sides, order[0])
+        pairs = zip(theirs(order[0]), ours(order[0]), strict=True)
+        difference = max((a.float() - b).abs().max().item() for a, b in pairs)
         following = itertools.cycle(order).__next__
-        calls = {n: lambda side=side: side(following()) for n, side in sides.items()}
-        seconds = interleave(calls, rounds)
+        sides = {"DLStudio": lambda: theirs(following()), "seghw": lambda: ours(following())}
+        seconds = interleave(sides, rounds)
     numbers = {"a batch, x": np.divide(*seconds.median())}
     about = f"Shuffled batches of {batch_size} images of 64 x 64 as float32 inputs and targets."
     return about, seconds, {**numbers, "largest difference of the batches": difference}
-
-
-def gather_sides(course: Course) -> dict[str, Callable[[np.ndarray], tuple]]:
-    """What is timed: functions from indices to inputs and targets, DLStudio's first."""
-    data = purdue.read_archive(course.archive)
-
-    def theirs(indices: np.ndarray) -> tuple:
-        batch = course.collate(indices)
-        return batch["image"], batch["mask_tensor"].type(torch.FloatTensor)
-
-    def ours(indices: np.ndarray) -> tuple:
-        x = REPORT.inputs(data.images[indices], "shapes5")
-        return x, REPORT.targets(data.masks[indices], SHAPES5)
-
-    return {"DLStudio": theirs, "seghw": ours}
-
-
-def largest_difference(sides: dict[str, Callable], indices: np.ndarray) -> float:
-    """Over the images and masks of a batch."""
-    theirs, ours = (side(indices) for side in sides.values())
-    return max((a.float() - b).abs().max().item() for a, b in zip(theirs, ours, strict=True))
 
 
 def bench_evaluate(batch_size: int = 4, rounds: int = 11) -> Measured:
@@ -199,3 +193,29 @@ def bench_train(depth: int = 16, batch_size: int = 4, rounds: int = 21) -> Measu
     table = pd.DataFrame(seconds[_WARM_UP:])
     about = f"Steps of mUNet, width 64 and depth {depth}, on batches of {batch_size}, 64 x 64."
     return about, table, {"a step, x": np.divide(*table.median())}
+
+
+def interleave(sides: Mapping[str, Callable[[], Any]], rounds: int) -> pd.DataFrame:
+    """Seconds a call of every side, a row a round, taken in turns after a warm-up.
+
+    Short calls are repeated until a measurement lasts 10 ms.
+    """
+    timers = {name: timeit.Timer(call) for name, call in sides.items()}
+    for timer in timers.values():
+        timer.timeit(1)  # caches, threads and memory pools fill up
+    repeats = {name: max(1, round(0.01 / timer.timeit(1))) for name, timer in timers.items()}
+    return pd.DataFrame(
+        {name: timer.timeit(repeats[name]) / repeats[name] for name, timer in timers.items()}
+        for _ in range(rounds)
+    )
+
+
+def summary(about: str, seconds: pd.DataFrame, numbers: Mapping[str, float]) -> str:
+    """What was compared, each side's median in milliseconds, the numbers, and the machine."""
+    rows = {f"{name}, ms": 1000 * value for name, value in seconds.median().items()}
+    table = pd.Series({**rows, f"medians of {len(seconds)}": float("nan"), **numbers})
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    names = re.findall("^model name.*: (.*)", text, re.MULTILINE) or [platform.machine()]
+    machine = f"{names[0]}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    shown = table.to_string(float_format="{:.4g}".format, na_rep="")
+    return f"{about}\n\n{shown}\n\n{machine}; {platform.system()}; torch {torch.__version__}"

@@ -1,7 +1,4 @@
-"""A real JupyterLab with the project's notebooks, and a browser that looks at it.
-
-Needs a Chromium: the system's, or the one that ``SEGHW_CHROMIUM`` names.
-"""
+"""A real JupyterLab with the project's notebooks, and a browser that looks at it."""
 
 import os
 import shutil
@@ -9,17 +6,14 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import nbformat
 import pytest
 
 from seghw.config import ROOT
 
-CHROMIUM = os.environ.get("SEGHW_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 #: Notebooks of one cell, by name.
 CELLS = {
     "canvas": """
@@ -44,27 +38,7 @@ from seghw.widgets import explore_decision
 output = np.linspace(-20, 180.5, 64).reshape(8, 8)
 explore_decision({"report": (output, output > 60, (25, 85))})
 """,
-    "long": """
-%matplotlib inline
-import time
-from seghw.notebook import use_notebook_style
-use_notebook_style()
-print("begun", flush=True)
-time.sleep(100)
-""",
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.skip("no Chromium here; SEGHW_CHROMIUM names one")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +64,10 @@ def lab(browser, tmp_path_factory):
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):
-            try:
+            with suppress(OSError):
                 urllib.request.urlopen(f"{address}/api?token=t", timeout=5).close()
                 break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
+            time.sleep(0.2)
         yield address
     finally:
         server.terminate()

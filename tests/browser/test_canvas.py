@@ -161,17 +161,6 @@ def test_outputs_are_read_under_the_pointer_and_under_the_cross(lab, browser):
     page.close()
 
 
-def test_interrupting_a_long_cell_gives_one_line(lab, browser):
-    page, _ = open_notebook(browser, lab, "long.ipynb")
-    run_first_cell(page)
-    outputs = page.locator(".jp-OutputArea-output")
-    outputs.filter(has_text="begun").wait_for(timeout=60_000)
-    page.evaluate("window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
-    outputs.filter(has_text="interrupted").wait_for(timeout=10_000)
-    assert outputs.all_inner_texts()[-1].strip().splitlines() == ["begun", "interrupted"]
-    page.close()
-
-
 def test_the_band_begins_where_it_was_set_and_its_readout_is_whole(lab, browser):
     page, _ = open_notebook(browser, lab, "decision.ipynb")
     run_first_cell(page)

@@ -54,11 +54,8 @@ def show(page, name):
     """Scroll to the cell with the widget; JupyterLab draws only what is in sight."""
     word = "Canvas(" if "canvas" in WIDGETS[name] else "widgets.explore"
     cells = page.evaluate(f"{NOTEBOOK}.content.model.toJSON().cells")
-    [place] = [
-        k
-        for k, cell in enumerate(cells)
-        if cell["cell_type"] == "code" and word in "".join(cell["source"])
-    ]
+    sources = ["".join(c["source"]) if c["cell_type"] == "code" else "" for c in cells]
+    [place] = [k for k, source in enumerate(sources) if word in source]
     page.evaluate(f"{NOTEBOOK}.content.scrollToItem({place}, 'center')")
 
 
