@@ -41,6 +41,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("seghw")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--order", help="shuffle files, and the tests in each, with this seed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("order") is not None:
+        draws = random.Random(config.getoption("order"))
+        of_file = {path: draws.random() for path in dict.fromkeys(item.path for item in items)}
+        items.sort(key=lambda item: (of_file[item.path], draws.random()))
+
+
 # -- what no test may leave behind -----------------------------------------------------------------
 
 
@@ -56,6 +67,7 @@ def _surroundings() -> dict[str, Any]:
         # pyzmq, which talks to kernels, starts one such thread and keeps it.
         "threads": {t for t in threading.enumerate() if "GarbageCollector" not in repr(t)},
         "child processes": _children(),
+        "Dask clients": _dask_clients(),
         "torch's threads": torch.get_num_threads(),
         "random's state": random.getstate(),
         "NumPy's random state": pickle.dumps(np.random.get_state()),  # noqa: NPY002
@@ -71,6 +83,11 @@ def _children() -> set[int]:
             pids.update(map(int, task.read_text().split()))
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     return pids - {tracker and tracker._resource_tracker._pid}  # lives as long as Python does
+
+
+def _dask_clients() -> int:
+    client = sys.modules.get("distributed.client")
+    return sum(c.status != "closed" for c in client.Client._instances) if client else 0
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import math
 import subprocess
 import sys
 from functools import partial
-from itertools import product
+from itertools import combinations_with_replacement, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +18,7 @@ from seghw.data.dataset import SegmentationSet
 from seghw.errors import BadInput
 from seghw.evaluate import count_tables, inside, predictable_step, small_and_large
 from seghw.report import claims, image_claims, stats
-from seghw.report.results import Records
+from seghw.report.results import Records, write_table
 from seghw.report.run_claims import Group, judges
 from seghw.report.stats import NO_DIFFERENCE, NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from seghw.train.records import save_counts
@@ -43,17 +43,40 @@ def test_interval_by_hand_and_with_the_images_part():
     assert np.isnan(stats.interval([0.2])[1:]).all()
 
 
-def test_seeds_needed_is_where_the_interval_is_as_wide_as_the_margin():
-    """So that either 0 or the margin lies outside of it, wherever its middle."""
+@pytest.mark.parametrize("seeds", [3, 5, 8, 13, 16])
+def test_the_interval_covers_the_truth(seeds):
+    """Nominal 95 %, for images' noise of 0, half, once and twice that of the seeds' mean."""
+    rng, times = np.random.default_rng(seeds), 40_000
+    values = rng.standard_normal((times, seeds))
+    for noise in (0, 0.5, 1, 2):
+        true_error = noise / math.sqrt(seeds)
+        # As well known as from a bootstrap: by some hundred images.
+        known = true_error * np.sqrt(rng.chisquare(400, times) / 400)
+        found = stats.interval(values, known)
+        miss = np.abs(found.mean + true_error * rng.standard_normal(times))
+        covered = np.mean(miss <= found.high - found.mean)
+        assert (0.92 if seeds == 3 else 0.94) <= covered <= 0.965, noise
+
+
+def made_row(interval):
+    """A row of the table that differs from others in its interval alone."""
+    about = {"unit": "IoU", "exact": False, "seeds": 8, "estimate": interval.mean}
+    return SimpleNamespace(**about, error=interval.error, freedom=interval.freedom)
+
+
+def test_seeds_needed_is_where_every_effect_is_decided():
     deviation, error = 0.012, 0.001
     n = int(stats.seeds_needed(deviation, error, stats.MARGIN))
 
-    def width(seeds):
-        spread = np.resize([-1.0, 1.0], seeds)
-        found = stats.interval(spread / spread.std(ddof=1) * deviation, error)
-        return found.high - found.low
+    def open_effects(seeds):
+        spread = np.tile([-1.0, 1.0], seeds)[:seeds]
+        spread = spread / spread.std(ddof=1) * deviation
+        for mean in np.linspace(0, 0.03, 301):
+            row = made_row(stats.interval(mean + spread - spread.mean(), error))
+            yield stats.verdict(row, (0, INF))[0] == UNDECIDED
 
-    assert width(n) <= stats.MARGIN < width(n - 1)
+    assert not any(open_effects(n))
+    assert any(open_effects(n - 1))
     assert math.isnan(stats.seeds_needed(0.01, 0.006, 0.01)), "more seeds add no images"
 
 
@@ -75,9 +98,8 @@ def test_seeds_needed_is_where_the_interval_is_as_wide_as_the_margin():
 def test_verdicts_on_rows(mean, half, ends, expected):
     freedom = 7
     error = half / scipy_stats.t.ppf(0.975, freedom)
-    row = {"unit": "IoU", "exact": False, "seeds": 8, "estimate": mean}
-    row |= {"error": error, "freedom": freedom}
-    verdict, level = stats.verdict(SimpleNamespace(**row), ends)
+    row = made_row(stats.Interval(mean, mean - half, mean + half, error, freedom))
+    verdict, level = stats.verdict(row, ends)
     assert verdict == expected
     if verdict != UNDECIDED:  # at its own level the interval just touches an end
         touching = scipy_stats.t.ppf(1 - level / 2, freedom) * error
@@ -86,24 +108,36 @@ def test_verdicts_on_rows(mean, half, ends, expected):
         assert min(abs(abs(mean - end) - touching) for end in critical) < 1e-9
 
 
-@pytest.mark.parametrize(
-    ("rows", "expected"),  # of several levels the k-th smallest of n must be at most 0.05 k / n
-    [
-        ([], UNDECIDED),
-        ([(SUPPORTED, 0.001)] * 3, SUPPORTED),
-        ([(SUPPORTED, 0.001), (UNDECIDED, 1.0)], UNDECIDED),
-        ([(NO_DIFFERENCE, 0.04)] * 2, f"{NOT_SUPPORTED}: {NO_DIFFERENCE}"),
-        ([(NO_DIFFERENCE, 0.04), (SUPPORTED, 0.001)], UNDECIDED),
-        ([(NOT_SUPPORTED, 0.04)], NOT_SUPPORTED),
-        ([(NOT_SUPPORTED, 0.04), (UNDECIDED, 1.0)], UNDECIDED),
-        ([(NOT_SUPPORTED, 0.02), (SUPPORTED, 0.001)], NOT_SUPPORTED),
-        ([(NOT_SUPPORTED, 0.02), (SUPPORTED, 0.001), (UNDECIDED, 1.0)], UNDECIDED),
-        ([(NOT_SUPPORTED, 0.02), (NO_DIFFERENCE, 0.04), (NO_DIFFERENCE, 0.04)], NOT_SUPPORTED),
-        ([(NOT_SUPPORTED, 0.001), (UNDECIDED, 1.0), (UNDECIDED, 1.0)], NOT_SUPPORTED),
-    ],
-)
-def test_the_rule_for_sentences(rows, expected):
-    assert stats.sentence(rows)[0] == expected
+ROWS = {  # a row's verdict with a level that is enough alone, for one of two, or for neither
+    (SUPPORTED, 0.001),
+    (NOT_SUPPORTED, 0.001),
+    (NOT_SUPPORTED, 0.02),
+    (NOT_SUPPORTED, 0.04),
+    (NO_DIFFERENCE, 0.04),
+    (UNDECIDED, 1.0),
+}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_rule_for_sentences_in_all_combinations(count):
+    """Told anew from the words of ``SENTENCE_RULE``."""
+    for rows in combinations_with_replacement(sorted(ROWS), count):
+        verdicts = [verdict for verdict, _ in rows]
+        levels = [p for verdict, p in rows if verdict in (NOT_SUPPORTED, NO_DIFFERENCE)]
+        enough = any(sum(p <= 0.05 * i / count for p in levels) >= i for i in range(1, count + 1))
+        if all(verdict == SUPPORTED for verdict in verdicts):
+            expected = SUPPORTED
+        elif enough and all(verdict == NO_DIFFERENCE for verdict in verdicts):
+            expected = f"{NOT_SUPPORTED}: {NO_DIFFERENCE}"
+        else:
+            expected = NOT_SUPPORTED if enough else UNDECIDED
+        assert stats.sentence(rows)[0] == expected, rows
+    assert stats.sentence([]) == (UNDECIDED, 1.0)
+
+
+def test_the_words_of_the_rule_are_those_of_the_code():
+    words = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NO_DIFFERENCE, f"within {stats.MARGIN:g}")
+    assert all(word in claims.RULE.lower() for word in (*words, "seeds 0 to 2 choose"))
 
 
 def test_holm_by_hand():
@@ -205,6 +239,20 @@ def test_what_is_missing_is_said_and_leaves_the_sentence_open(records):
     assert "300 images~" in text, "the images' part is not known"
 
 
+def test_planned_runs_are_those_that_are_missing(records):
+    table = claims.measure(records, ["largest_best", "mse_before_dice"])
+    planned = claims.planned_runs(records, table)
+    assert len({c.run_id for c in planned}) == len(planned)
+    here = set(records.runs.run_id)
+    assert {c.loss for c in planned} >= {"bce", "bce_dice"}
+    assert {c.network for c in planned} == {"munet", "unet"}
+    tuned = {c.learning_rate for c in planned if (c.recipe, c.loss) == ("corrected", "bce")}
+    assert tuned == {1e-3, 4e-3, 1.6e-2}
+    # What is there is trained again only for the counts of its test images: the seeds that judge
+    # two coefficients, and the three of MSE (at a rate without others) and of Dice.
+    assert sum(c.run_id in here for c in planned) == 5 + 5 + 3 + 3
+
+
 # -- test images ----------------------------------------------------------------------------------
 
 SIDE, N = 32, 6
@@ -222,9 +270,8 @@ def made_set():
     return SegmentationSet(images, square(8, 24), boxes, class_specs("ab"), "made")
 
 
-def write_scored(folder, masks, *about, **more):
-    c = config(*about, **more)
-    write_run(folder, c, 0.5, counts=count_tables(masks, made_set(), c))
+def write_scored(folder, masks, config):
+    write_run(folder, config, 0.5, counts=count_tables(masks, made_set(), config))
 
 
 def test_scores_of_made_masks_by_hand(tmp_path):
@@ -232,7 +279,8 @@ def test_scores_of_made_masks_by_hand(tmp_path):
     masks = square(12, 20)
     masks[:2, 1, 0, :4] = True
     for seed in range(4):
-        write_scored(tmp_path, masks, "mse_dice", seed, coefficient=20.0, recipe="corrected")
+        c = config("mse_dice", seed, coefficient=20.0, recipe="corrected")
+        write_scored(tmp_path, masks, c)
     row = partial(row_of, Records(tmp_path), recipe="corrected")
     # 2/64 of 32 pixels is 1: deeper than 1 pixel are 14 x 14 of the 16 x 16, of which 8 x 8 found.
     assert row("middle_only", "recall").estimate == pytest.approx(64 / 196)
@@ -252,7 +300,7 @@ def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path):
     """Its dots are flawless there; SAM's square is one row and column too large."""
     dots = square(8, 24) & (np.indices((SIDE, SIDE)) % 2 == 0).all(0)
     for seed in range(3):
-        write_scored(tmp_path, dots, "mse_dice", seed, coefficient=20.0)
+        write_scored(tmp_path, dots, config("mse_dice", seed, coefficient=20.0))
     records = Records(tmp_path)
     masks = {"segmenter, true boxes": square(7, 25)}
     sam = SimpleNamespace(picked=np.arange(N), data=made_set(), masks=masks)
@@ -272,6 +320,19 @@ def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path):
     assert row("sam_aggressive").deciding
 
 
+def test_validation_rows_have_the_error_of_the_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for seed, (loss, size) in product(range(3), (("mse", 20), ("dice", 22))):
+        masks = square(8, size) & (rng.random((N, 1, 1, 1)) < 0.7)
+        write_scored(tmp_path, masks, config(loss, seed))
+    row, test = (
+        row_of(Records(tmp_path), "mse_before_dice", part) for part in ("validation", "test")
+    )
+    assert row.error == pytest.approx(row.image_error), "all seeds have one score"
+    assert row.image_error == pytest.approx(test.image_error * math.sqrt(N / 300))
+    assert row.image_error > 0
+
+
 def test_parts_of_objects_pixel_by_pixel():
     masks = np.random.default_rng(1).random((2, 1, 12, 12)) < 0.9
     core = inside(masks, 2)
@@ -288,13 +349,11 @@ def test_parts_of_objects_pixel_by_pixel():
 
 def test_what_is_usual_stands_beside_though_trained_at_one_rate_only(tmp_path):
     cases = [("mse", None), ("dice", None), ("bce", None), ("bce_dice", 1.0)]
-    cases += [("mse_dice", c) for c in (20.0, 40.0, 60.0)]
-    for seed, (loss, c) in product(range(3), cases):
-        masks = square(8, 16 if loss == "bce" else 24)
-        write_scored(tmp_path, masks, loss, seed, coefficient=c, recipe="corrected")
-    for seed in range(3):
-        unet = {"recipe": "corrected", "network": "unet"}
-        write_scored(tmp_path, square(8, 24), "mse_dice", seed, coefficient=20.0, **unet)
+    cases = [(*case, {}) for case in (*cases, *(("mse_dice", c) for c in (20.0, 40.0, 60.0)))]
+    cases += [("mse_dice", 20.0, {"network": "unet"})]
+    for seed, (loss, c, change) in product(range(3), cases):
+        c = config(loss, seed, coefficient=c, recipe="corrected", **change)
+        write_scored(tmp_path, square(8, 16 if loss == "bce" else 24), c)
     row = partial(row_of, Records(tmp_path), recipe="corrected")
     alone = row("combination_best", "test IoU, MSE + Dice minus cross-entropy")
     assert (alone.estimate, alone.seeds, alone.deciding) == (pytest.approx(1 - 64 / 256), 3, False)
@@ -359,7 +418,12 @@ def test_verdicts_name_the_row_that_turned_them(records):
     assert {"margin_0.005", "margin_0.01", "margin_0.02"} <= set(sentences.columns)
 
 
-def test_a_table_of_another_version_is_made_again_by_a_command(tmp_path):
+def test_the_table_is_read_as_it_was_written(records, tmp_path):
+    table = claims.measure(records)
+    write_table(table, tmp_path / "claims.csv")
+    again = claims.read_claims(tmp_path / "claims.csv")
+    assert list(again.columns) == list(table.columns)
+    assert claims.as_text(again) == claims.as_text(table)
     (tmp_path / "claims.csv").write_text("claim\n", encoding="utf-8")
     with pytest.raises(BadInput, match="make figures"):
         claims.read_claims(tmp_path / "claims.csv")

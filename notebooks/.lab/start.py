@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from seghw.assignment.edition import EDITION, make_edition
+from seghw.assignment.edition import make_edition
 from seghw.config import ROOT
 
 CHAPTERS = ROOT / "notebooks"
@@ -39,8 +39,8 @@ def copy_chapters(source: Path = CHAPTERS, copies: Path = COPIES) -> list[str]:
 def main() -> None:
     if outdated := copy_chapters():
         print(f"older than their chapters: {', '.join(outdated)} in {COPIES}; remove them for new")
-    if not EDITION.exists():
-        make_edition()
+    if not (edition := ROOT / "dist/assignment").exists():
+        make_edition(edition)
     os.environ["PYTHONSTARTUP"] = str(CHAPTERS / ".lab/startup.py")
     from jupyterlab.labapp import main as lab
 
