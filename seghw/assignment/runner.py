@@ -81,8 +81,6 @@ def _run(jobs: Mapping, seconds: float, command: Sequence[str]) -> tuple[dict[st
     """The answers that came, and why there are no more."""
     harness = "/tmp/harness.py" if command else str(_HARNESS)
     why = "it ended its process"
-    if stopped.is_set():
-        raise InterruptedError("the grading was interrupted")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out:
         child = subprocess.Popen(
             [*command, sys.executable, "-s", "-P", "-W", "ignore", harness],
@@ -93,6 +91,8 @@ def _run(jobs: Mapping, seconds: float, command: Sequence[str]) -> tuple[dict[st
         )
         _running.add(child)
         try:
+            if stopped.is_set():  # asked for last: ``end_all`` has not seen this child
+                raise InterruptedError("the grading was interrupted")
             request = pickle.dumps((seconds, [(name, *job) for name, job in jobs.items()]))
             child.communicate(request, timeout=_START + seconds * len(jobs))
         except subprocess.TimeoutExpired:
