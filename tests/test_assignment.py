@@ -303,7 +303,10 @@ def test_without_submissions_nothing_is_touched(tmp_path):
 def test_what_is_graded_survives_an_interruption(name, tmp_path):
     endless = notebook("def reach(*a):\n    while True:\n        pass")
     put(tmp_path / "in", **{"ada.ipynb": ONE, "bob.ipynb": endless})
-    command = [sys.executable, "-m", "seghw", "grade", "in", "--out", "out", "--seconds", "500"]
+    # A shell's background job, as these tests may be, ignores SIGINT, and so would what it starts.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    listen += "import sys; from seghw.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", listen, "grade", "in", "--out", "out", "--seconds", "500"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
         while not (tmp_path / "out/grades.csv").exists() and child.poll() is None:
             time.sleep(0.1)
