@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -103,8 +103,13 @@ def sweep(
         finally:  # interrupted: what has not begun never does, and what runs ends
             for future in names:
                 future.cancel()
-            for process in list(_PROCESSES):
+            processes = list(_PROCESSES)
+            for process in processes:
                 process.terminate()
+            for process in processes:  # one that is deaf loses what came after its checkpoint
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                process.kill()
             pool.shutdown(wait=not client)  # Dask cancels instead
     return outcome
 
