@@ -76,7 +76,6 @@ def grade(
     names = {path: _clean(name) for path, (name, _) in students.items()}
     table = {path: before[name] for path, name in names.items() if name in before}
     rows: dict[Path, Graded] = {}
-    runner.stopped.clear()
     pool = ThreadPoolExecutor(jobs)
     try:
         work = {
@@ -95,6 +94,8 @@ def grade(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         runner.end_all()
+        pool.shutdown()
+        runner.stopped.clear()
     _write_statistics(out, [rows[path] for path in entries])
     return out / "grades.csv"
 

@@ -19,6 +19,7 @@ def test_data_masks_and_steps_are_timed_at_equal_results():
 
 
 def test_the_speed_run_is_what_the_profile_live_trains(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # else `train` takes every core
     monkeypatch.setattr("seghw.train.run.multiplies_bfloat16", lambda device: False)
     net, _ = runpy.run_path(DATA / "bench" / "live.py")["speed_run"](3, images=128)
     config, seen = TrainConfig("shapes5", "corrected", "mse_dice", 2e-2, 0.1, 3, "live"), []
