@@ -193,7 +193,7 @@ def _write_pages(out: Path, row: Graded, partial: bool) -> None:
         }
         for result in row.results
     ]
-    scores = json.dumps({"score": row.points(partial), "tests": tests}, indent=1)
+    scores = json.dumps({"score": total, "tests": tests}, indent=1)
     for place, text in (("feedback/{}.html", page), ("gradescope/{}.json", scores)):
         with atomic_write(out / place.format(_slug(row.name))) as path:
             path.write_text(text, encoding="utf-8", errors="replace")

@@ -91,11 +91,11 @@ def sweep(
         client = scheduler and stack.enter_context(_client(scheduler))
         pool = client.get_executor(pure=False) if client else ThreadPoolExecutor(jobs)
         bar = stack.enter_context(tqdm(total=len(waiting), unit="run", disable=not progress))
-        names = {
-            pool.submit(train_in_process, json.dumps(c.to_dict()), str(runs), threads): c.run_id
-            for c in waiting
-        }
+        names = {}
         try:
+            for c in waiting:
+                job = pool.submit(train_in_process, json.dumps(c.to_dict()), str(runs), threads)
+                names[job] = c.run_id
             for future in as_completed(names):
                 outcome[names[future]] = future.result()
                 bar.set_postfix_str(names[future], refresh=False)
