@@ -239,20 +239,6 @@ def test_what_is_missing_is_said_and_leaves_the_sentence_open(records):
     assert "300 images~" in text, "the images' part is not known"
 
 
-def test_planned_runs_are_those_that_are_missing(records):
-    table = claims.measure(records, ["largest_best", "mse_before_dice"])
-    planned = claims.planned_runs(records, table)
-    assert len({c.run_id for c in planned}) == len(planned)
-    here = set(records.runs.run_id)
-    assert {c.loss for c in planned} >= {"bce", "bce_dice"}
-    assert {c.network for c in planned} == {"munet", "unet"}
-    tuned = {c.learning_rate for c in planned if (c.recipe, c.loss) == ("corrected", "bce")}
-    assert tuned == {1e-3, 4e-3, 1.6e-2}
-    # What is there is trained again only for the counts of its test images: the seeds that judge
-    # two coefficients, and the three of MSE (at a rate without others) and of Dice.
-    assert sum(c.run_id in here for c in planned) == 5 + 5 + 3 + 3
-
-
 # -- test images ----------------------------------------------------------------------------------
 
 SIDE, N = 32, 6

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import psutil
 import pytest
@@ -136,6 +136,30 @@ def test_a_sweep_that_is_asked_to_end_does_so_with_its_workers(tmp_path, ctrl_c)
     assert errors.splitlines()[-1] == last
     assert "Traceback" not in errors
     assert not psutil.wait_procs(workers, timeout=60)[1]
+
+
+@POSIX
+def test_a_worker_that_does_not_listen_is_killed(tmp_path, monkeypatch):
+    module, begun = sys.modules["seghw.train.sweep"], Event()
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True)"
+    deaf = start("-c", f"{code}; time.sleep(600)")
+
+    def work(config, *_):
+        if '"loss": "dice"' in config:  # as Ctrl-C, while the other is at work
+            begun.wait()
+            raise KeyboardInterrupt
+        module._PROCESSES.add(deaf)
+        deaf.stdout.readline()
+        begun.set()
+        deaf.wait()
+        module._PROCESSES.discard(deaf)
+
+    monkeypatch.setattr(module, "train_in_process", work)
+    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(CONFIGS[:2], runs=tmp_path, jobs=2, progress=False)
+    deaf.communicate()
+    assert deaf.returncode == -signal.SIGKILL
 
 
 CLUSTER = """

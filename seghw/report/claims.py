@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seghw.config import COEFFICIENTS, DRAWN, FIGURES, RECIPES, SEEDS, TrainConfig
+from seghw.config import DRAWN, FIGURES, RECIPES, SEEDS
 from seghw.errors import BadInput
 from seghw.report import image_claims, stats  # noqa: F401  the former registers its claims
 from seghw.report.run_claims import ABLATED, ABOVE_0, CLAIMS, PARTS, Group, effect, of_validation
@@ -156,29 +156,6 @@ def _turning(labels: pd.Index, judged: list[tuple[str, float]], verdict: str) ->
     if verdict.startswith(NOT_SUPPORTED):
         return levels[[answer != SUPPORTED for answer, _ in judged]].idxmin()
     return levels.idxmax() if len(levels) else math.nan
-
-
-#: Learning rates that each loss gets under ``corrected``, as many as under ``report``.
-RATES = (1e-3, 4e-3, 1.6e-2)
-
-
-def planned_runs(records: Any, table: pd.DataFrame) -> list[TrainConfig]:
-    """What to train next: equal tuning under ``corrected``, of the report's losses and of what is
-    usual beside them, on seeds 0 to 2; then the deciding rows' runs without counts."""
-    planned = []
-    for family, tried in COEFFICIENTS.items():
-        settings = [("mse", None), ("dice", None), ("bce", None), ("bce_dice", 1.0)]
-        settings += [("mse_dice", float(c)) for c in tried]
-        settings = [(*setting, "munet") for setting in settings] + [(*settings[4], "unet")]
-        planned += [
-            TrainConfig(records.dataset(family), "corrected", loss, rate, c, seed, network=network)
-            for seed, rate, (loss, c, network) in product(SEEDS, RATES, settings)
-        ]
-    runs = records.runs.set_index("run_id")
-    deciding = runs.loc[list(dict.fromkeys(" ".join(table.run_ids[table.deciding]).split()))]
-    counted = [(folder / "counts.npz").is_file() for folder in deciding.folder]
-    uncounted = deciding.config[np.invert(counted)]
-    return [config for config in planned if config.run_id not in runs.index] + list(uncounted)
 
 
 def read_claims(path: str | Path = CSV) -> pd.DataFrame:

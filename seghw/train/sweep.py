@@ -108,7 +108,7 @@ def sweep(
                 process.terminate()
             for process in processes:  # one that is deaf loses what came after its checkpoint
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(10)
+                    process.wait(_PATIENCE)
                 process.kill()
             pool.shutdown(wait=not client)  # Dask cancels instead
     return outcome
@@ -135,6 +135,7 @@ def _client(scheduler: str) -> Any:
 
 
 _PROCESSES: set[subprocess.Popen] = set()
+_PATIENCE = 10.0  # seconds that a process has to end
 
 
 def train_in_process(config: str, runs: str, threads: int) -> str:
