@@ -49,7 +49,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("order") is not None:
         draws = random.Random(config.getoption("order"))
         of_file = {path: draws.random() for path in dict.fromkeys(item.path for item in items)}
-        items.sort(key=lambda item: (of_file[item.path], draws.random()))
+        # The cells of a notebook stay in their order.
+        shuffled = {item: draws.random() for item in items if item.path.suffix == ".py"}
+        items.sort(key=lambda item: (of_file[item.path], shuffled.get(item, 0)))
 
 
 # -- what no test may leave behind -----------------------------------------------------------------
