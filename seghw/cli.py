@@ -143,12 +143,15 @@ def data_coco(args: Namespace) -> None:
     """build the pizza/cat/bus set from COCO annotations"""
     from seghw.data import coco
     from seghw.data.download import fetch_annotations, fetch_images
+    from seghw.io import require_free
 
     annotations, images = args.annotations, args.images
     if args.download:
         annotations, images = fetch_annotations(args.download, args.split), args.download
     if not annotations or not images:
         raise BadInput("data coco needs --annotations and --images, or --download DIR")
+    out = args.out or config.DATA / config.dataset_of(args.classes)
+    require_free(out)  # before the long work
     chosen = coco.select(annotations, args.classes, args.min_box, args.instances, args.min_area)
     if args.download:
         records = [image.record for image in chosen]
@@ -156,10 +159,10 @@ def data_coco(args: Namespace) -> None:
         fetch_images(args.download, args.split, sizes)
     name = f"COCO ({annotations.name})"
     data = coco.rasterize(chosen, images, args.classes, args.size, name)
-    out = args.out or config.DATA / config.dataset_of(args.classes)
     _save(data, out)
-    used = [image for image in chosen if image.record["file_name"] in data.names]
-    coco.write_manifest(out / "manifest.csv", used)
+    used = {*data.names}
+    chosen = [image for image in chosen if image.record["file_name"] in used]
+    coco.write_manifest(out / "manifest.csv", chosen)
 
 
 @verb(number("--count", 10_000), SEED, folder("out", metavar="OUT.gz"))
@@ -262,7 +265,7 @@ def sweep(args: Namespace) -> int:
     if whole_number("--seeds", args.seeds, 1) > 1000:
         raise BadInput(f"--seeds {args.seeds} is more than a sweep of 1000 seeds; give fewer")
     from seghw.data.splits import default_dataset, describe_data
-    from seghw.train.sweep import ablation, grid, sweep
+    from seghw.train.sweeps import ablation, grid, sweep
 
     datasets = args.dataset or [default_dataset(family) for family in config.DRAWN]
     # Seeds are the outermost loop, so that what is there is comparable early.
@@ -275,8 +278,8 @@ def sweep(args: Namespace) -> int:
     configs = ablation(range(args.seeds), args.profile) if args.ablation else chain(*grids)
     print(*map(describe_data, datasets), sep="\n")
     outcome = sweep(configs, jobs=args.jobs, runs=args.runs, scheduler=args.scheduler)
-    width = max(map(len, outcome), default=0)
-    print(*(f"{run_id:{width}}  {result}" for run_id, result in outcome.items()), sep="\n")
+    width = max((len(run.run_id) for run in outcome), default=0)
+    print(*(f"{run.run_id:{width}}  {result}" for run, result in outcome.items()), sep="\n")
     return 0 if set(outcome.values()) <= {"trained", "skipped", "elsewhere"} else 1
 
 
@@ -307,7 +310,8 @@ def evaluate(args: Namespace) -> None:
     out = args.out or run.folder / f"evaluation-{args.split}"
     out.mkdir(parents=True, exist_ok=True)
     write_table(evaluation.table(), out / "images.csv")
-    if args.split == "test" and not args.data:
+    counted = (run.folder / "counts.npz").is_file()  # perhaps by another processor
+    if args.split == "test" and not args.data and not counted:
         save_counts(count_tables(evaluation.masks, data, run.config), run.folder)
     evaluation_panels(evaluation, out, args.panels)
     print(f"mean IoU {evaluation.iou:.3f} on {len(data)} images of {data.name}: {out}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seghw.errors import BadInput
+from seghw.errors import BadInput, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +94,8 @@ LOSS_NAMES = {
 }
 #: DLStudio's mUNet, and a plain U-Net of the same size.
 NETWORKS = ("munet", "unet")
+#: How mUNet enlarges its feature maps again; see ``network``.
+HEADS = ("report", "dense", "resize", "subpixel")
 #: Of the Dice term by family, as the report's section 3 and figures have them (section 2: 50, 80,
 #: 100).
 COEFFICIENTS = {"shapes": (20, 40, 60), "coco": (60, 80, 100)}
@@ -140,14 +142,14 @@ class Recipe:
     """How images become inputs, masks targets, and outputs masks again."""
 
     name: str
-    head: str  # of the network: which pixels it can predict
+    head: str  # how mUNet enlarges its feature maps, one of HEADS
     valued_masks: bool  # targets are mask x class value, not mask
     raw_shapes: bool  # shapes enter as 0..255; everything else enters as -1..1
     threshold: float | None  # outputs above it are the mask; None: the value bands of Listing 4
     optimizer: str  # "sgd" (momentum 0.9), "adamw" or "muon"
     batch_size: int
     learning_rates: tuple[float, ...]  # of the grid
-    warm_up: float | None  # share of the iterations, then a cosine to 0; None: constant rate
+    warm_up: float | None  # share of the iterations; see train.learning_rate; None: constant
 
     def inputs(self, images: np.ndarray, dataset: str) -> "Tensor":
         """uint8 (N, 3, H, W) to what the network is fed, float32 of the same shape."""
@@ -255,7 +257,7 @@ class TrainConfig:
     aspp_rates: tuple[int, ...] | None = (2, 4, 6)
     skip_connections: bool = True
     copy_across: bool = True
-    head: str | None = None  # None is the recipe's
+    head: str | None = None  # one of HEADS; None is the recipe's
     augment: bool = False  # change the training images at random
     network: str = "munet"  # one of NETWORKS
     start: str | None = None  # "<profile>/<run id>" of the run whose weights it starts from
@@ -263,23 +265,35 @@ class TrainConfig:
     def __post_init__(self) -> None:
         classes_of(self.dataset)
         choices = {"recipe": RECIPES, "loss": LOSS_NAMES, "profile": PROFILES, "network": NETWORKS}
-        for field, known in choices.items():
+        for field, known in {**choices, "head": (None, *HEADS)}.items():
             if getattr(self, field) not in known:
                 raise BadInput(f"{field} {getattr(self, field)!r} is not one of {tuple(known)}")
-        rate, c, loss, seed = self.learning_rate, self.coefficient, self.loss, self.seed
-        problems = {
-            f"learning_rate must be positive, got {rate}": not 0 < rate < math.inf,
-            f"epochs must be at least 1, got {self.epochs}": (self.epochs is not None)
-            and self.epochs < 1,
-            f"seed must lie between 0 and 2^63 - 1, got {seed}": not 0 <= seed < 2**63,
-            f"loss {loss!r} with coefficient {c}: give a coefficient with mse_dice and bce_dice, "
-            "and only there": (c is not None) != loss.endswith("_dice"),
-            f"loss {loss!r} needs masks of 0 and 1: use --recipe corrected": self.logits
-            and self.recipe != "corrected",
-            f"coefficient must be finite and not negative, got {c}": not 0 <= (c or 0) < math.inf,
-        }
-        for message in (message for message, is_so in problems.items() if is_so):
-            raise BadInput(message)
+        whole_number("seed", self.seed, 0)
+        whole_number("epochs", self.epochs if self.epochs is not None else 1, 1)
+        rate, c, loss = self.learning_rate, self.coefficient, self.loss
+        of_munet = self.aspp_rates, self.skip_connections, self.copy_across, self.head
+        problems = [
+            (not 0 < rate < math.inf, f"learning_rate must be positive, got {rate}"),
+            (self.seed >= 2**63, f"seed must be below 2^63, got {self.seed}"),
+            (
+                (c is not None) != loss.endswith("_dice"),
+                f"loss {loss!r} with coefficient {c}: give a coefficient with mse_dice and "
+                "bce_dice, and only there",
+            ),
+            (
+                self.logits and self.recipe != "corrected",
+                f"loss {loss!r} needs masks of 0 and 1: use --recipe corrected",
+            ),
+            (not 0 <= (c or 0) < math.inf, f"coefficient must be finite, 0 or more, got {c}"),
+            (self.aspp_rates == (), "aspp_rates must be None or hold a rate, got ()"),
+            (
+                self.network == "unet" and of_munet != ((2, 4, 6), True, True, None),
+                f"a U-Net has no parts of mUNet to change, got {of_munet}: leave them out",
+            ),
+        ]
+        for is_so, message in problems:
+            if is_so:
+                raise BadInput(message)
 
     @property
     def run_id(self) -> str:

@@ -22,7 +22,7 @@ def best_device() -> torch.device:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the processor or GPU computes in bfloat16 itself, and so faster than in float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     # oneDNN's own switch lets a processor be taken for one without. No public function of torch
     # says what a processor multiplies (torch 2.9 to 2.15).
     if os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper() in ("SSE41", "AVX2", "AVX512_CORE"):
@@ -45,13 +45,14 @@ def use_threads(number: int) -> None:
 def threads_for(model: nn.Module, *, every_core: bool = False) -> Iterator[None]:
     """A block in which a network of fewer than ``SMALL`` parameters computes on one thread.
 
-    ``every_core`` takes them all, for who watches and has nothing else to do.
+    ``every_core`` takes them all, for who watches and has nothing else to do. The digits of a
+    sum depend on the number of threads.
     """
     before = torch.get_num_threads()
     if every_core:
         use_threads(available_cores())
     elif sum(p.numel() for p in model.parameters()) < SMALL:
-        use_threads(1)
+        torch.set_num_threads(1)
     try:
         yield
     finally:

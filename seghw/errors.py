@@ -1,5 +1,6 @@
 """The one exception that means "the input is at fault, not the program"; how errors are told."""
 
+import errno
 import operator
 from typing import Any
 
@@ -15,6 +16,12 @@ class BadInput(ValueError):
 def reason(error: Exception) -> str:
     """One short line of what an error says."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def of_the_machine(error: Exception) -> bool:
+    """Whether the machine could not open a file, whatever the file holds."""
+    troubles = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EIO)
+    return isinstance(error, OSError) and error.errno in troubles
 
 
 def whole_number(name: str, value: Any, least: int) -> int:

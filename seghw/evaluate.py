@@ -71,7 +71,7 @@ class Evaluation:
     @property
     def iou(self) -> float:
         """Mean IoU: counts summed over the images, divided once per class, then averaged."""
-        return float(np.nanmean(metrics.iou(self.counts.sum(0))))
+        return float(metrics.class_mean(metrics.iou(self.counts.sum(0))))
 
     @property
     def image_iou(self) -> np.ndarray:

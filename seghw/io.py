@@ -46,9 +46,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Raises:
         FileExistsError: ``path`` is there already and is not an empty folder.
     """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise FileExistsError(f"{path} already exists; remove it or choose another folder")
+    path = require_free(path)
     temporary = _beside(path)
     temporary.mkdir(parents=True)
     try:
@@ -60,6 +58,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_free(path: str | Path) -> Path:
+    """Where ``path`` leads; ``FileExistsError`` unless nothing or an empty folder is there."""
+    path = Path(os.path.realpath(path))
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"{path} already exists; remove it or choose another folder")
+    return path
 
 
 def remove_leftovers(folder: Path) -> None:

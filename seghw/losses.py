@@ -40,7 +40,8 @@ def dice_loss(pred: Tensor, target: Tensor, *, absent_area: float = 0.3) -> Tens
     """The Dice loss of V-Net (Milletari et al., 2016): factor 2, mean over images and classes.
 
     For a pair (image, class), 1 - 2 ab / (aa + bb + 1e-6), with the sums of
-    ``report_dice_loss``: 0 exactly when pred equals target, a scalar in [0, 1] for both in [0, 1].
+    ``report_dice_loss``: a scalar in [0, 1] for both in [0, 1], and 0 when pred equals target, up
+    to rounding.
 
     A class absent from the target would score 1 whatever is predicted, so that false positives
     would cost nothing. Here such a pair scores aa / (aa + s) instead, s being ``absent_area``

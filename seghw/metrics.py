@@ -4,7 +4,7 @@ Masks are bool (N, C, H, W): N images, one channel per class. ``count`` gives in
 numbers of true positive, false positive, false negative and true negative pixels. The score of
 each image is ``iou(counts)``, that of the whole set ``iou(counts.sum(0))``, and that of each
 bootstrap draw ``iou(resample(counts))``. A score that would divide nothing by nothing, as the IoU
-of two empty masks, is NaN: average with ``np.nanmean``.
+of two empty masks, is NaN: average with ``class_mean``.
 
 Masks come as NumPy arrays or torch tensors; others raise ``BadInput``. Distances are in pixels,
 between centers of pixels; whatever lies beyond the image is outside of every mask.

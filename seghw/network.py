@@ -25,9 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seghw.config import HEADS
 from seghw.errors import BadInput
-
-HEADS = ("report", "dense", "resize", "subpixel")
 
 
 class ASPP(nn.Module):

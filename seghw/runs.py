@@ -28,13 +28,15 @@ import numpy as np
 import pandas as pd
 
 from seghw.config import RUNS, TrainConfig
-from seghw.errors import BadInput, reason
+from seghw.errors import BadInput, of_the_machine, reason
 
 #: Columns that two runs of one setting share; they differ in their seed alone.
 SETTING = ["dataset", "recipe", "loss", "coefficient", "learning_rate", "part"]
 HISTORY = ["iteration", "loss", "mse", "dice", "mse_gradient", "dice_gradient"]
 # What ``part`` tells, if it is not as usual.
-_USUAL = {f.name: f.default for f in fields(TrainConfig)[5:] if f.name not in ("seed", "profile")}
+_USUAL = {
+    f.name: f.default for f in fields(TrainConfig) if f.name not in (*SETTING, "seed", "profile")
+}
 
 
 def load_runs(profile: str = "laptop", folder: str | Path = RUNS) -> pd.DataFrame:
@@ -99,12 +101,14 @@ def read_run(folder: str | Path) -> dict[str, Any]:
 
 @contextmanager
 def reading(path: Path, missing: str) -> Iterator[None]:
-    """A block that reads a run's file; what goes wrong is a ``BadInput`` with the way out."""
+    """A block that reads a run's file; what is wrong with it is a ``BadInput`` with the way out."""
     try:
         yield
     except FileNotFoundError as error:
         raise BadInput(missing) from error
     except Exception as error:  # a damaged archive raises what it likes
+        if of_the_machine(error):
+            raise
         raise BadInput(
             f"{path} is damaged ({reason(error)}); remove its folder and train the run again"
         ) from error
@@ -141,9 +145,9 @@ def best_setting(runs: pd.DataFrame) -> pd.DataFrame:
     compared on the seeds that all of them have; further seeds of one neither help nor hurt it.
 
     Raises:
-        BadInput: there are no runs.
+        BadInput: there are no runs, or none has a score.
     """
-    if runs.empty:
+    if not runs.score.notna().any():
         raise BadInput("no runs to choose from; `make retrain` trains the grid")
     scores = runs.pivot_table("score", SETTING, "seed", dropna=True)
     shared = scores.dropna(axis=1)

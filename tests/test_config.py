@@ -84,7 +84,9 @@ OTHERS = {
 def test_a_configuration_survives_json_and_no_two_share_a_name():
     usual = TrainConfig("shapes5", "corrected", "mse_dice", 4e-3, 20.0)
     changes = [{name: value} for name, values in OTHERS.items() for value in values]
+    of_munet = {"aspp_rates", "skip_connections", "copy_across", "head"}  # a U-Net has none
     pairs = [one | other for one, other in combinations(changes, 2) if {*one} != {*other}]
+    pairs = [pair for pair in pairs if not ("network" in pair and of_munet & {*pair})]
     configs = [usual, *(replace(usual, **change) for change in [*changes, *pairs])]
     configs += [replace(c, loss="bce_dice") for c in configs]
     configs += [replace(usual, loss=loss, coefficient=None) for loss in ("mse", "dice", "bce")]
@@ -102,6 +104,9 @@ def test_a_configuration_survives_json_and_no_two_share_a_name():
         ({"loss": "bce"}, "--recipe corrected"),
         ({"profile": "huge"}, "'huge'"),
         ({"network": "vgg"}, "'vgg'"),
+        ({"head": "foo"}, "'foo'"),
+        ({"network": "unet", "head": "resize"}, "'resize'"),
+        ({"aspp_rates": ()}, r"got \(\)"),
         ({"learning_rate": -1}, "-1"),
         ({"learning_rate": math.nan}, "nan"),
         ({"coefficient": 20}, "coefficient 20"),
@@ -109,6 +114,8 @@ def test_a_configuration_survives_json_and_no_two_share_a_name():
         ({"loss": "mse_dice", "coefficient": math.inf}, "inf"),
         ({"epochs": 0}, "got 0"),
         ({"seed": -1}, "got -1"),
+        ({"seed": 1.5}, "got 1.5"),
+        ({"seed": 2**63}, "below 2"),
         *(
             ({"dataset": f"{name}"}, "is not one of")
             for name in ("coco", "own+", "own+cat+cat", "own+a/b", "own+a:b", "own+a\nb")

@@ -71,10 +71,10 @@ def test_counts_on_disk_are_those_of_the_metrics(recipe):
 
 
 def test_small_networks_compute_on_one_thread_and_watched_ones_on_all(monkeypatch):
-    """Unless the user has decided; afterwards it is as before."""
-    small, seen = torch.nn.Identity(), []
+    """As many as the user says, if watched; afterwards it is as before."""
+    small, seen, every = torch.nn.Identity(), [], {"every_core": True}
     torch.set_num_threads(3)
-    for users, options in ((None, {}), (None, {"every_core": True}), ("3", {})):
+    for users, options in ((None, {}), (None, every), ("3", {}), ("3", every)):
         with monkeypatch.context() as patch:
             patch.delenv("OMP_NUM_THREADS", raising=False)
             if users:
@@ -83,4 +83,4 @@ def test_small_networks_compute_on_one_thread_and_watched_ones_on_all(monkeypatc
                 seen.append(torch.get_num_threads())
     seen.append(torch.get_num_threads())
     torch.set_num_threads(1)
-    assert seen == [1, available_cores(), 3, 3]
+    assert seen == [1, available_cores(), 1, 3, 3]

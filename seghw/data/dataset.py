@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seghw.config import ClassSpec
-from seghw.errors import BadInput, reason, whole_number
+from seghw.errors import BadInput, of_the_machine, reason, whole_number
 from seghw.io import atomic_folder
 
 Box = tuple[int, int, int, int, int]
@@ -54,7 +54,7 @@ class SegmentationSet:
 
     def subset(self, indices: Sequence[int] | np.ndarray | slice) -> "SegmentationSet":
         """The images at ``indices``, in that order; a slice shares memory, a list copies."""
-        numbers = range(len(self))[indices] if isinstance(indices, slice) else indices
+        numbers = np.arange(len(self))[indices]
         return replace(
             self,
             images=self.images[indices],
@@ -88,6 +88,8 @@ class SegmentationSet:
             )
             return cls(images, masks, boxes, classes, about["name"], tuple(about.get("names", ())))
         except Exception as error:  # numpy parses an array's header as Python, errors and all
+            if of_the_machine(error):
+                raise
             line = f"{folder} holds no intact set ({reason(error)}); make it again"
             raise BadInput(line) from error
 

@@ -122,8 +122,9 @@ def cached_scenes(
     def make() -> SegmentationSet:
         folder = CACHE / f"scenes-seed{seed}-{drawn}"
         annotations = folder / "annotations" / "instances_scenes.json"
-        if not annotations.is_file():
-            draw_scenes(folder, drawn, seed)
+        with FileLock(CACHE / f".{folder.name}.lock"):  # sets of other sizes take these as well
+            if not annotations.is_file():
+                draw_scenes(folder, drawn, seed)
         about = f"drawn scenes, seed {seed}"
         return coco.build(annotations, folder, size=size, instances=instances, name=about)
 

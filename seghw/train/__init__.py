@@ -2,7 +2,7 @@
 
 from seghw.train.records import build_network, load_network
 from seghw.train.run import Run, learning_rate, train
-from seghw.train.sweep import grid, sweep
+from seghw.train.sweeps import grid, sweep
 
 __all__ = [
     "Run",

@@ -9,16 +9,17 @@ class MuonAndAdamW(torch.optim.AdamW):
 
     Muon (K. Jordan et al., https://kellerjordan.github.io/posts/muon, 2024) replaces a matrix's
     momentum by the nearest matrix whose rows and columns are orthogonal, so that no direction
-    of a layer waits for another. A kernel (out, in, k, k) counts as a matrix (out, in k k). The
-    first and the last layer, biases and norms are AdamW's, as its authors advise. (torch's own Muon
-    takes matrices only, and computes in bfloat16 also where a processor has to emulate it.)
+    of a layer waits for another. A kernel (a, b, k, k) counts as a matrix (a, b k k). The first
+    and the last layer, biases and norms are AdamW's, as its authors advise; Muon's kernels have no
+    weight decay. (torch's own Muon takes matrices only, and computes in bfloat16 also where a
+    processor has to emulate it.)
 
     Muon's rate is 15 times AdamW's: a loop multiplies the rate by a group's ``times``. Matrices are
     orthogonalized in ``dtype``, bfloat16 where the processor multiplies it.
     """
 
     def __init__(self, model: nn.Module, learning_rate: float, dtype: torch.dtype) -> None:
-        inner = [p for p in model.parameters() if p.ndim == 4 and min(p.shape[:2]) > 8]
+        inner = [p for p in model.parameters() if p.ndim == 4][1:-1]
         rest = [p for p in model.parameters() if not any(p is kernel for kernel in inner)]
         super().__init__(rest, learning_rate, betas=(0.9, 0.98), fused=True)
         self.add_param_group({"params": inner, "lr": 15 * learning_rate, "times": 15})
@@ -28,7 +29,7 @@ class MuonAndAdamW(torch.optim.AdamW):
     def step(self) -> None:
         """Change all parameters along their gradients; the inner kernels' are used up."""
         muon = self.param_groups[1]
-        for kernel in muon["params"]:
+        for kernel in (k for k in muon["params"] if k.grad is not None):
             state = self.state[kernel]
             if not state:  # by AdamW's names, which loads it from a checkpoint
                 state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(kernel)}

@@ -78,8 +78,7 @@ def train(
             run = Run(config, data, folder, device or best_device())
             load_checkpoint(run)
             with threads_for(run.model, every_core=config.profile == "live"):
-                error = run.train(progress, watch)
-            run.record(error)
+                run.record(run.train(progress, watch))
     return folder
 
 
@@ -258,10 +257,11 @@ class Run:
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: float | None) -> float:
-    """The rate at ``step`` of ``steps``, from 1 on: a linear warm-up, then a cosine to zero.
+    """The rate at ``step`` of ``steps``, from 1 on: a linear warm-up times a cosine to zero.
 
-    ``warm_up`` is the share of the steps over which the rate rises to ``peak``; None keeps it
-    constant, as in the course.
+    ``warm_up`` is the share of the steps over which the first factor rises to 1. The product stays
+    below ``peak``: at a tenth of the steps it reaches 0.98 of it. None keeps the rate constant, as
+    in the course.
     """
     if warm_up is None:
         return peak

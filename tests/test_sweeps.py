@@ -18,7 +18,7 @@ from seghw.config import TrainConfig
 from seghw.errors import BadInput
 from seghw.runs import read_run
 from seghw.train import grid, sweep, train
-from seghw.train.sweep import ablation
+from seghw.train.sweeps import ablation
 
 CONFIGS = grid("shapes5", "corrected", profile="smoke", seeds=[0])
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -63,12 +63,12 @@ def test_a_sweep_trains_what_has_no_record_and_fails_alone(tmp_path):
     (tmp_path / "smoke" / busy.run_id).mkdir(parents=True)
     with FileLock(tmp_path / "smoke" / busy.run_id / ".lock"):
         outcome = sweep([good, bad, busy, good], runs=tmp_path, jobs=1, progress=False)
-    assert list(outcome) == [good.run_id, bad.run_id, busy.run_id]
-    assert (outcome[good.run_id], outcome[busy.run_id]) == ("trained", "elsewhere")
-    assert "give its folder with --data" in outcome[bad.run_id]
+    assert list(outcome) == [good, bad, busy]
+    assert (outcome[good], outcome[busy]) == ("trained", "elsewhere")
+    assert "give its folder with --data" in outcome[bad]
     before = records(tmp_path)
     assert len(before) == 1
-    assert sweep([good], runs=tmp_path, progress=False) == {good.run_id: "skipped"}
+    assert sweep([good], runs=tmp_path, progress=False) == {good: "skipped"}
     assert records(tmp_path) == before
     with pytest.raises(BadInput, match="got 0"):
         sweep([], jobs=0, runs=tmp_path)
@@ -140,26 +140,45 @@ def test_a_sweep_that_is_asked_to_end_does_so_with_its_workers(tmp_path, ctrl_c)
 
 @POSIX
 def test_a_worker_that_does_not_listen_is_killed(tmp_path, monkeypatch):
-    module, begun = sys.modules["seghw.train.sweep"], Event()
+    module, begun = sys.modules["seghw.train.sweeps"], Event()
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True)"
     deaf = start("-c", f"{code}; time.sleep(600)")
 
-    def work(config, *_):
+    def work(config, runs, threads, children):
         if '"loss": "dice"' in config:  # as Ctrl-C, while the other is at work
             begun.wait()
             raise KeyboardInterrupt
-        module._PROCESSES.add(deaf)
+        children.running.add(deaf)
         deaf.stdout.readline()
         begun.set()
         deaf.wait()
-        module._PROCESSES.discard(deaf)
+        with pytest.raises(InterruptedError):  # asked for too late
+            children.start([sys.executable, "-c", ""])
 
     monkeypatch.setattr(module, "train_in_process", work)
-    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    monkeypatch.setattr(module.Children, "patience", 0.2)
     with pytest.raises(KeyboardInterrupt):
         sweep(CONFIGS[:2], runs=tmp_path, jobs=2, progress=False)
     deaf.communicate()
     assert deaf.returncode == -signal.SIGKILL
+
+
+def test_a_run_for_which_no_process_starts_stops_no_other(tmp_path, monkeypatch):
+    """And each gets the threads that the number of jobs leaves it, however many are left."""
+    module, given = sys.modules["seghw.train.sweeps"], []
+
+    def work(config, runs, threads, children):
+        given.append(threads)
+        if len(given) == 1:
+            raise OSError("cannot fork")
+        return "trained"
+
+    monkeypatch.setattr(module, "train_in_process", work)
+    monkeypatch.setattr(module, "available_cores", lambda: 4)
+    outcome = sweep(CONFIGS[:3], runs=tmp_path, jobs=1, progress=False)
+    assert list(outcome.values()) == ["cannot fork", "trained", "trained"]
+    assert sweep(CONFIGS[:1], runs=tmp_path, progress=False) == {CONFIGS[0]: "trained"}
+    assert given == [4, 4, 4, 1]
 
 
 CLUSTER = """

@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -58,7 +59,7 @@ def sweep(
     jobs: int | None = None,
     scheduler: str | None = None,
     progress: bool = True,
-) -> dict[str, str]:
+) -> dict[TrainConfig, str]:
     """Train every configuration that has no record yet, each in a process of its own.
 
     One that fails or is killed stops no other, and the next sweep resumes it from its checkpoint.
@@ -67,15 +68,15 @@ def sweep(
     Args:
         configs: what to train.
         runs: where the records go.
-        jobs: number of processes at a time, default one per core.
+        jobs: number of processes at a time, default one per core; a Dask cluster decides itself.
         scheduler: address of a running Dask scheduler (https://distributed.dask.org), such as
             ``"tcp://10.0.0.1:8786"``, or its scheduler file; its workers train then. They need
             this package and must see ``runs`` under the same path.
         progress: show a bar with the time left.
 
     Returns:
-        By run id: ``"trained"``, ``"skipped"`` (its record was there), ``"elsewhere"`` (another
-        sweep is training it), or the last line of its error.
+        By configuration: ``"trained"``, ``"skipped"`` (its record was there), ``"elsewhere"``
+        (another sweep is training it), or the last line of its error.
 
     Raises:
         BadInput: fewer than one job, no Dask, or nothing answers at the address.
@@ -83,33 +84,33 @@ def sweep(
     if jobs is not None and jobs < 1:
         raise BadInput(f"jobs must be at least 1, got {jobs}")
     runs, configs = Path(runs).resolve(), list(dict.fromkeys(configs))
-    outcome = {config.run_id: "skipped" for config in configs}
+    outcome = dict.fromkeys(configs, "skipped")
     waiting = [c for c in configs if not (runs / c.profile / c.run_id / "run.json").is_file()]
-    jobs = min(jobs or available_cores(), len(waiting) or 1)
-    threads = max(1, available_cores() // jobs)
+    # However many are left: on another number of threads a resumed run ends with other digits.
+    jobs = jobs or available_cores()
+    threads, children = max(1, available_cores() // jobs), Children()
     with ExitStack() as stack:
         client = scheduler and stack.enter_context(_client(scheduler))
         pool = client.get_executor(pure=False) if client else ThreadPoolExecutor(jobs)
         bar = stack.enter_context(tqdm(total=len(waiting), unit="run", disable=not progress))
-        names = {}
+        futures = {}
         try:
-            for c in waiting:
-                job = pool.submit(train_in_process, json.dumps(c.to_dict()), str(runs), threads)
-                names[job] = c.run_id
-            for future in as_completed(names):
-                outcome[names[future]] = future.result()
-                bar.set_postfix_str(names[future], refresh=False)
+            for config in waiting:
+                work = json.dumps(config.to_dict()), str(runs), threads
+                ours = () if client else (children,)  # Dask's are its own workers'
+                futures[pool.submit(train_in_process, *work, *ours)] = config
+            for future in as_completed(futures):
+                config = futures[future]
+                try:
+                    outcome[config] = future.result()
+                except Exception as error:  # no process could be started, or a worker is gone
+                    outcome[config] = reason(error)
+                bar.set_postfix_str(config.run_id, refresh=False)
                 bar.update()
         finally:  # interrupted: what has not begun never does, and what runs ends
-            for future in names:
+            for future in futures:
                 future.cancel()
-            processes = list(_PROCESSES)
-            for process in processes:
-                process.terminate()
-            for process in processes:  # one that is deaf loses what came after its checkpoint
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(_PATIENCE)
-                process.kill()
+            children.end()
             pool.shutdown(wait=not client)  # Dask cancels instead
     return outcome
 
@@ -134,21 +135,41 @@ def _client(scheduler: str) -> Any:
         ) from error
 
 
-_PROCESSES: set[subprocess.Popen] = set()
-_PATIENCE = 10.0  # seconds that a process has to end
+class Children:
+    """The processes of one sweep: all of them end with it, and none begins after that."""
+
+    patience = 10.0  # seconds that a process has to end
+
+    def __init__(self) -> None:
+        self.running: set[subprocess.Popen] = set()
+        self.over, self.lock = False, Lock()
+
+    def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen:
+        with self.lock:
+            if self.over:
+                raise InterruptedError("the sweep has ended")
+            process = subprocess.Popen(command, **options)
+            self.running.add(process)
+        return process
+
+    def end(self) -> None:
+        with self.lock:
+            self.over = True
+        for process in self.running:
+            process.terminate()
+        for process in self.running:  # one that is deaf loses what came after its checkpoint
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(self.patience)
+            process.kill()
 
 
-def train_in_process(config: str, runs: str, threads: int) -> str:
+def train_in_process(config: str, runs: str, threads: int, children: Children | None = None) -> str:
     """Train ``config``, JSON, in a process of its own; returns what came of it."""
     command = [sys.executable, "-m", "seghw", "train", "--config", config, "--runs", runs]
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([*command, "--quiet"], env=environment, **pipes)
-    _PROCESSES.add(process)
-    try:
-        message = process.communicate()[1].strip()
-    finally:
-        _PROCESSES.discard(process)
+    process = (children or Children()).start([*command, "--quiet"], env=environment, **pipes)
+    message = process.communicate()[1].strip()
     if process.returncode in (0, ELSEWHERE):
         return "elsewhere" if process.returncode else "trained"
     killed = f"its process ended with {process.returncode}; the same sweep resumes it"
