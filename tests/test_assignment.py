@@ -376,8 +376,9 @@ def test_links_of_the_edition_lead_somewhere(edition):
         assert not [link for link in links if not (path.parent / link).exists()]
 
 
-def test_a_student_works_in_the_edition_and_hands_in(edition):
+def test_a_student_works_in_the_edition_and_hands_in(edition, tmp_path):
     """In processes that know nothing of this project."""
+    edition = shutil.copytree(edition, tmp_path / "mine")
     path = edition / "notebooks" / TASKS["reach"].notebook
     content = json.loads(path.read_text(encoding="utf-8"))
     for cell in content["cells"]:
