@@ -422,7 +422,7 @@ def submission(args: Namespace) -> None:
     folder("--out", default=config.ROOT / "dist/grades"),
     option("--seconds", type=float, default=10.0, help="that a task may take"),
     option("-j", "--jobs", type=int, default=1, help="submissions side by side"),
-    option("--partial", action="store_true", help="points for a part of the questions"),
+    option("--partial", action="store_true", help="points for a part of the ideas"),
 )
 def grade(args: Namespace) -> None:
     """grade a folder of submissions"""

@@ -116,12 +116,15 @@ def classes_of(dataset: str) -> tuple[ClassSpec, ...]:
     if dataset in DATASETS:
         return DATASETS[dataset]
     own, *names = str(dataset).split("+")
-    # A run's folder bears its classes' names.
-    in_a_path = all(n and n.isprintable() and not {*n} & {*'/\\:*?"<>|'} for n in names)
-    if own != "own" or not in_a_path or not 0 < len(names) == len(set(names)):
+    if own != "own" or not all(map(can_name, names)) or not 0 < len(names) == len(set(names)):
         known = f"{tuple(DATASETS)}, nor own+ and the classes of a set of one's own"
         raise BadInput(f"dataset {dataset!r} is not one of {known}")
     return class_specs(names)
+
+
+def can_name(name: str) -> bool:
+    """Whether a class may be called so: a run's folder bears its classes' names."""
+    return bool(name) and name.isprintable() and not {*name} & {*'/\\:*?"<>|+'}
 
 
 def dataset_of(names: Sequence[str]) -> str:
@@ -231,6 +234,8 @@ class Profile:
         return self.report_epochs if recipe == "report" else self.corrected_epochs
 
 
+# Network: width, depth. Side of the scenes. Images: to train, validate, test. Epochs: report,
+# corrected. Iterations a row of the history.
 SMOKE = Profile("smoke", 8, 4, 64, 64, 32, 32, 2, 2, 4)
 LAPTOP = Profile("laptop", 16, 4, 64, 4000, 300, 500, 6, 10, 50)
 LIVE = Profile("live", 16, 4, 64, 15_500, 500, 500, 1, 1, 10)

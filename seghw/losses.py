@@ -115,7 +115,7 @@ class GradientBalance(NamedTuple):
 def gradient_balance(
     pred: Tensor, target: Tensor, dice: DiceLoss = report_dice_loss
 ) -> GradientBalance:
-    """Norms of the MSE's and a Dice loss's gradients at the output; it need not require one."""
+    """Norms of the MSE's and a Dice loss's gradients at ``pred``, which need not require grad."""
     with torch.inference_mode(False), torch.enable_grad():
         # What was computed in inference mode can only be differentiated as a copy.
         pred, target = (t.clone() if t.is_inference() else t for t in _pair(pred, target))

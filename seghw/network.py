@@ -62,7 +62,7 @@ class SkipBlock(nn.Module):
         up: transposed convolutions, as in the right arm of the U.
         resample: halve height and width (``up``: double them).
         head: how to double, one of ``HEADS``; under "report" the block also has DLStudio's second
-            convolution where it never runs.
+            convolution where it never runs. A block that resamples keeps its channels.
         skip_connections: add the input to the output.
     """
 
@@ -131,7 +131,9 @@ class MUNet(nn.Module):
     Args:
         num_classes: channels of the output.
         width: channels of the outer level; the inner levels have twice as many (DLStudio: 64).
-        depth: twice the number of residual blocks a level and arm (DLStudio: 16).
+        depth: twice the number of residual blocks a level and arm (DLStudio: 16). A quarter of the
+            blocks stand before the skip connection across the U. Below a depth of 8 these are
+            none, and then the inner level of the right arm has no block.
         aspp_rates: dilation rates of the ASPP; None leaves it out (DLStudio's own network).
         head: ``"report"`` predicts every fourth pixel, every other of ``HEADS`` every pixel.
         skip_connections: shortcuts inside the blocks, as DLStudio's argument of that name.

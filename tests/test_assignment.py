@@ -56,7 +56,7 @@ def test_the_chapters_solution_passes_and_every_planted_mistake_gets_its_sentenc
     *before, solution = [AT_HAND, *TASKS[name].parts]
     assert judged(name, [*before, solution]) == judge.Verdict(None, "", 1.0)
     planted = [
-        (*change, re.escape(said)) for said, change in questions.mistakes().get(name, {}).items()
+        (*change, re.escape(said)) for said, change in questions.MISTAKES.get(name, {}).items()
     ]
     planted += table("mistakes.toml")[name].values()
     assert len(planted) >= 7
@@ -90,6 +90,15 @@ def test_what_is_suspicious_is_not_run_and_its_line_is_quoted():
         assert line in source
     for what, (name, source) in cells["plain"].items():
         assert forbidden(statements(name, definitions([code(source)]))) is None, what
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows asks each task in its own process")
+def test_a_cell_that_is_no_python_costs_its_own_task_only():
+    sources = {"reach": RIGHT, "aspp_forward": "def aspp_forward(:"}
+    jobs = {k: (v, [q.asked() for q in assess.visible(k)]) for k, v in sources.items()}
+    verdicts = {k: judge.judge(assess.visible(k), a) for k, a in runner.run(jobs).items()}
+    assert verdicts["reach"].fault is None
+    assert "SyntaxError" in verdicts["aspp_forward"].fault
 
 
 def test_of_a_cell_only_its_imports_run_before_the_others():
@@ -149,6 +158,7 @@ def notebook(*sources, ids=(), words="", **more):
 
 RIGHT = "def reach(kernel, rate):\n    return rate * (kernel - 1) + 1"
 STUB = "def reach(kernel, rate):\n    raise NotImplementedError()"
+NO_STUB = RIGHT.replace("return", "# raise NotImplementedError()\n    return")
 HELPED = "def reach(kernel, rate):\n    return gaps(kernel) * rate + ONE"
 GAPS = "def gaps(n):\n    return n - ONE"
 ONE = notebook(RIGHT)
@@ -159,6 +169,11 @@ READ = {
     "a stub copied below": notebook(RIGHT, STUB, ids=("reach", "reach")),
     "a stub copied above": notebook(STUB, RIGHT, ids=("reach", "reach")),
     "a second definition counts": notebook(RIGHT.replace("1)", "2)"), RIGHT),
+    "the stub's line commented out": notebook(STUB, NO_STUB),
+    "an experiment's value of its name": notebook(RIGHT, "reach = reach(3, 2)"),
+    "a helper named as Python's own": notebook(
+        RIGHT.replace("(kernel - 1)", "sum(kernel)"), "def sum(n):\n    return n - 1"
+    ),
     "the check's own cell": notebook(RIGHT, 'reach = check("reach", reach)'),
     "a byte-order mark": b"\xef\xbb\xbf" + ONE,
     "nbformat 3": b'{"worksheets": [{"cells": [{"cell_type": "code", "input": %s}]}]}'
@@ -207,6 +222,7 @@ def tarred(name, data):
 
 DAMAGED = bytearray(zipped(**{"01.ipynb": notebook(RIGHT, "x = 1\n" * 500)}))
 DAMAGED[60:90] = b"x" * 30
+BOMB = zipped(**{"data.bin": bytes(150 << 20)})
 #: File name to content, the points that it must have, and a part of the remark.
 HANDED_IN = {
     "smith.john.zip": (zipped(**{"a/01_aspp_model.ipynb": ONE}), 2, "without chapter"),
@@ -217,13 +233,16 @@ HANDED_IN = {
     "copies.zip": (zipped(**{"1.ipynb": ONE, "a/1.ipynb": notebook(STUB)}), 2, "a/1.ipynb does"),
     "=HYPERLINK(1).ipynb": (ONE, 2, ""),
     "zoe.ipynb": (notebook(STUB, ids=("reach",)), 0, ""),
+    "zoe (2).ipynb": (ONE, 2, ""),
     "李明.ipynb": (ONE, 2, ""),
     "long" + "g" * 200 + ".ipynb": (ONE, 2, ""),
     "damaged.zip": (bytes(DAMAGED), 0, "cannot be read"),
     "none.zip": (b"no zip at all", 0, "cannot be read"),
     "xz.tar.xz": (b"\xfd7zXZ\0\0\0" + b"x" * 90, 0, "cannot be read"),
     "deep.ipynb": (b'{"cells":' + b"[" * 100_000, 0, "damaged"),
-    "bomb.zip": (zipped(**{"01.ipynb": bytes(99 << 20)}), 0, "over 20 MB"),
+    "bomb.zip": (zipped(**{"01.ipynb": bytes(99 << 20), "02.ipynb": ONE}), 2, "over 20 MB"),
+    "many.zip": (zipped(**{f"{k}.zip": BOMB for k in range(3)}), 0, "unpacks to over 400 MB"),
+    "infinite.ipynb": (notebook("def first_click(mask):\n    return float('inf'), 3"), 0, ""),
     "report.pdf": (b"%PDF", 0, "no notebook"),
     "surrogate.ipynb": (notebook("def reach(*a):\n    raise ValueError('\\ud800')"), 0, ""),
     "import.ipynb": (notebook("import os\ndef reach(*a):\n    os.getcwd()"), 0, "look at reach"),
@@ -257,7 +276,14 @@ def test_everything_handed_in_has_a_row_of_its_own(tmp_path, in_process, capsys)
         _, points, remark = HANDED_IN.get(entry.name, (0, 0, "no notebook"))
         assert (float(row["Points"]), row["reach"]) == (points, f"{points}"), entry.name
         assert remark in row["Remark"], row["Remark"]
-    assert {"smith.john", "smith.john (2)", "zoe", "zoe (2)", "Ada M. Lee"} <= by_name.keys()
+    assert {
+        "smith.john",
+        "smith.john (2)",
+        "zoe",
+        "zoe (2)",
+        "zoe (3)",
+        "Ada M. Lee",
+    } <= by_name.keys()
     assert by_name["Eve"]["ID"] == "Participant 123"
     assert "'=HYPERLINK(1)" in by_name, "no formula"
     assert len(list((tmp_path / "grades/feedback").glob("*.html"))) == len(rows)
@@ -286,6 +312,11 @@ def test_regrading_shows_what_it_was_before_and_who_wrote_alike(tmp_path, in_pro
     assert "No gradient reaches it." in (out / "feedback/bob.html").read_text(encoding="utf-8")
     assert "the chapter, ada" in (out / "alike.csv").read_text(encoding="utf-8")
     assert "match,1,2" in (out / "tasks.csv").read_text(encoding="utf-8")
+    by_excel = (out / "grades.csv").read_bytes().replace(b",", b";")
+    (out / "grades.csv").write_bytes(by_excel)
+    with pytest.raises(BadInput, match="save it with commas"):
+        grade.grade(folder, out)
+    assert (out / "grades.csv").read_bytes() == by_excel
 
 
 def test_without_submissions_nothing_is_touched(tmp_path):

@@ -192,13 +192,13 @@ def test_muon_is_torchs(shape):
     draws = torch.Generator().manual_seed(0)
     start = torch.randn(shape, generator=draws)
     gradients = [torch.randn(shape, generator=draws) for _ in range(5)]
-    model = nn.Conv2d(1, 1, 1)
-    model.bias.grad = torch.zeros(1)
-    model.weight, matrix = nn.Parameter(start.clone()), nn.Parameter(start.flatten(1).clone())
-    ours = MuonAndAdamW(model, 1e-2, torch.bfloat16)
+    first, inner, last = (nn.Conv2d(1, 1, 1) for _ in range(3))
+    inner.weight, matrix = nn.Parameter(start.clone()), nn.Parameter(start.flatten(1).clone())
+    ours = MuonAndAdamW(nn.Sequential(first, inner, last), 1e-2, torch.bfloat16)
     theirs = torch.optim.Muon([matrix], lr=0.15, weight_decay=0, momentum=0.9)
     for gradient in gradients:
-        model.weight.grad, matrix.grad = gradient.clone(), gradient.flatten(1).clone()
+        inner.weight.grad, matrix.grad = gradient.clone(), gradient.flatten(1).clone()
         ours.step()
         theirs.step()
-    assert torch.equal(model.weight.flatten(1), matrix)
+    assert torch.equal(inner.weight.flatten(1), matrix)
+    assert len(ours.param_groups[1]["params"]) == 1, "the first and the last are AdamW's"

@@ -1,11 +1,16 @@
 """The assignment: tasks of the chapters, checked while a student works and again when graded."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from seghw import losses
+from seghw.assignment import assess, harness, judge, notebooks
 
 __all__ = ["check", "solved"]
 
+#: What later cells use while the student's own does not pass, where the package has the same.
+_PACKAGE = {"printed_dice": losses.report_dice_loss, "dice": losses.dice_loss}
 _given: dict[str, Callable] = {}
 
 
@@ -22,11 +27,8 @@ def check(name: str, function: Callable) -> Any:
     That is the student's own if it passes; else the package's where it has the same, or a function
     that says what the cell waits for.
     """
-    from seghw import losses
-    from seghw.assignment.assess import visible
-
     _given[name] = function
-    verdict = _verdict(function, visible(name))
+    verdict = _verdict(function, assess.visible(name))
     if verdict.fault is None:
         print(f"{name}: solved")
         return function
@@ -35,27 +37,21 @@ def check(name: str, function: Callable) -> Any:
     def waiting(*_: Any, **__: Any) -> None:
         raise Waiting(f"This cell waits for the task `{name}` above.")
 
-    package = {"printed_dice": losses.report_dice_loss, "dice": losses.dice_loss}
-    return package.get(name, waiting)
+    return _PACKAGE.get(name, waiting)
 
 
 def solved(name: str) -> None:
     """For nbgrader: raise ``AssertionError`` unless the checked function passes all questions."""
-    from seghw.assignment.assess import all_questions
-
-    verdict = _verdict(_given[name], all_questions(name))
+    verdict = _verdict(_given[name], assess.all_questions(name))
     assert verdict.fault is None, verdict.fault
 
 
-def _verdict(function: Callable, questions: list):
-    from seghw.assignment.harness import ask
-    from seghw.assignment.judge import Verdict, judge
-    from seghw.assignment.notebooks import forbidden
-
+def _verdict(function: Callable, questions: Sequence[judge.Question]) -> judge.Verdict:
     try:
-        line = forbidden([inspect.getsource(function)])
+        line = notebooks.forbidden([inspect.getsource(function)])
     except (OSError, TypeError, IndentationError):  # not of a cell, so not to be had
         line = None
     if line:
-        return Verdict("a solution does not need this, so a teacher will look at it", line)
-    return judge(questions, [ask(function, *question.asked()) for question in questions])
+        return judge.Verdict("a solution does not need this, so a teacher will look at it", line)
+    answers = [harness.ask(function, *question.asked()) for question in questions]
+    return judge.judge(questions, answers)

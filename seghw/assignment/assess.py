@@ -26,7 +26,7 @@ class Result:
 
     task: Task
     verdict: Verdict
-    code: str = ""
+    parts: Sequence[str] = ()  # statements of the student's; the last one is the function
 
     def points(self, partial: bool = False) -> float:
         """All or nothing; ``partial`` gives halves: none for half of the ideas or fewer."""
@@ -40,10 +40,9 @@ def visible(name: str) -> list[Question]:
     """The questions that students may see, with their answers."""
     if VISIBLE.is_file():
         return of_edition()[name]
-    from seghw.assignment.questions import VISIBLE as SEED
-    from seghw.assignment.questions import questions
+    from seghw.assignment import questions
 
-    return questions(name, SEED)
+    return questions.questions(name, questions.VISIBLE)
 
 
 @cache
@@ -70,7 +69,7 @@ def assess(
     results, jobs = {}, {}
     for task in tasks():
         parts, verdict = _parts(task, submission)
-        results[task.name] = Result(task, verdict, "\n\n".join(parts))
+        results[task.name] = Result(task, verdict, parts)
         if verdict.fault is None:
             jobs[task.name] = "\n".join(parts), [q.asked() for q in questions[task.name]]
     for name, answers in run(jobs, seconds, hidden).items():

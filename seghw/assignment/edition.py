@@ -25,6 +25,7 @@ _FOLDERS = ("seghw", "data", "figures", "notebooks/.lab")
 _LEFT_OUT = shutil.ignore_patterns(
     *("__pycache__", "*.egg-info", "cache", "bench", "retrained", "student", "mistakes.toml"),
     *("questions.py", "edition.py", "grade.py", "feedback.html"),
+    *("coco3", "own+*", "*.gz", "checkpoint.pt", "evaluation-*", ".lock"),  # nobody's to publish
 )
 
 
@@ -32,10 +33,10 @@ def make_edition(out: str | Path) -> Path:
     """Write the project that students get.
 
     Args:
-        out: folder; it must not be there, for a student may have worked in it.
+        out: folder; missing or empty, for a student may have worked in it.
 
     Raises:
-        FileExistsError: it is there and not empty.
+        FileExistsError: it holds something.
     """
     out, every = Path(out), tasks()
     with atomic_folder(out) as folder:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import jinja2
@@ -20,7 +21,7 @@ from seghw.assignment import runner
 from seghw.assignment.assess import LOOK, Result, all_questions, assess
 from seghw.assignment.notebooks import outline, tasks
 from seghw.assignment.submissions import Submission, read, student
-from seghw.errors import BadInput, reason
+from seghw.errors import BadInput, reason, whole_number
 from seghw.io import atomic_write, write_csv
 
 _LONG = 60  # nodes of a function that two people do not write alike by chance
@@ -68,9 +69,11 @@ def grade(
     entries = sorted(p for p in submissions.iterdir() if not p.name.startswith("."))
     if not entries:
         raise BadInput(f"{submissions} is empty: put one zip or folder per student into it")
+    whole_number("--jobs", jobs, 1)
     before = _before(out / "grades.csv")
-    for page in [*out.glob("feedback/*.html"), *out.glob("gradescope/*.json")]:
-        page.unlink()
+    out.mkdir(parents=True, exist_ok=True)  # the sandbox hides only what is there
+    if not runner.guard(submissions, out):
+        _say("bubblewrap is missing or not allowed: no sandbox; see notebooks/TEACHING.md")
     questions = {task.name: all_questions(task.name) for task in tasks()}
     students = _students(entries)
     names = {path: _clean(name) for path, (name, _) in students.items()}
@@ -96,6 +99,9 @@ def grade(
         runner.end_all()
         pool.shutdown()
         runner.stopped.clear()
+    for page in [*out.glob("feedback/*.html"), *out.glob("gradescope/*.json")]:
+        if page.stem not in {_slug(row.name) for row in rows.values()}:  # of an earlier grading
+            page.unlink()
     _write_statistics(out, [rows[path] for path in entries])
     return out / "grades.csv"
 
@@ -104,37 +110,34 @@ def _graded(
     path: Path, who: tuple[str, str], questions: Mapping, seconds: float, hidden: Sequence[Path]
 ) -> Graded:
     """One submission's row; whatever is the matter with it stays in that row."""
-    submission = Submission()
+    submission, results = Submission(), assess(Submission(), questions)
     try:
         submission = read(path)
+        results = assess(submission, questions, seconds, hidden)
     except BadInput as error:
         submission.remarks.append(reason(error))
-    except Exception as error:  # damaged in one of the many ways of an archive
-        submission.remarks.append(f"cannot be read: {reason(error)}")
-    remarks = submission.remarks
-    try:
-        results = assess(submission, questions, seconds, hidden)
-    except Exception as error:
-        results = assess(Submission(), questions)
-        remarks = [f"cannot be graded: {reason(error)}", *remarks]
+    except Exception as error:  # an archive is damaged in one of many ways, say
+        submission.remarks.append(f"cannot be read or graded: {reason(error)}")
     look = [f"look at {result.task.name}" for result in results if result.verdict.fault == LOOK]
-    return Graded(*who, results, _clean("; ".join([*look, *remarks])), submission.words)
+    remark = _clean("; ".join([*look, *submission.remarks]))
+    return Graded(*who, results, remark, submission.words)
 
 
 def _students(entries: Iterable[Path]) -> dict[Path, tuple[str, str]]:
     """Names and identifiers; equal names are numbered, so that no row takes another's place."""
-    seen: Counter = Counter()
+    taken: set[str] = set()
     students = {}
     for path in entries:
         name, identifier = student(path)
-        seen[_slug(name)] += 1
-        more = seen[_slug(name)]
-        students[path] = (f"{name} ({more})" if more > 1 else name), identifier
+        numbered = chain([name], (f"{name} ({k})" for k in count(2)))
+        name = next(each for each in numbered if _slug(each) not in taken)
+        taken.add(_slug(name))
+        students[path] = name, identifier
     return students
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^\w-]+", "-", name)[:80].strip("-").lower() or "nameless"
+    return re.sub(r"[^\w-]+", "-", name)[-80:].strip("-").lower() or "nameless"
 
 
 def _clean(text: str) -> str:
@@ -153,12 +156,18 @@ def _say(text: str) -> None:
 
 
 def _before(table: Path) -> dict[str, dict]:
-    """Students' rows of an earlier grading."""
+    """Students' rows of an earlier grading, with the points that were given by hand.
+
+    ``BadInput`` where they cannot be read, before anything is written over them.
+    """
+    if not table.is_file():
+        return {}
     try:
         rows = pd.read_csv(table, dtype=str, na_filter=False).to_dict("records")
         return {row["Student"]: row for row in rows}
-    except (OSError, KeyError, ValueError):
-        return {}
+    except (KeyError, ValueError) as error:
+        how = "save it with commas and in UTF-8, or move it away"
+        raise BadInput(f"{table} is no table of an earlier grading ({error!r}); {how}") from error
 
 
 def _row(graded: Graded, before: dict, partial: bool) -> dict[str, str]:
@@ -208,7 +217,8 @@ def _write_statistics(out: Path, rows: Sequence[Graded]) -> None:
         lines += [[*first, _clean(idea), count] for idea, count in missed.most_common()] or [first]
         wrote = defaultdict(list, {outline(task.parts[-1]): ["the chapter"]})
         for row, result in zip(rows, results, strict=True):
-            wrote[outline(result.code.split("\n\n")[-1])].append(_clean(row.name))
+            if result.parts:
+                wrote[outline(result.parts[-1])].append(_clean(row.name))
         alike += [
             [*first[:2], length, ", ".join(names)]
             for (_, length), names in wrote.items()

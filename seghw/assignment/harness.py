@@ -208,9 +208,10 @@ def main() -> None:
     for stream in (0, 1, 2):
         os.dup2(silent, stream)
     torch.set_num_threads(1)
-    for line in {line for _, source, _ in jobs for line in imports(source)}:
-        with contextlib.suppress(Exception):  # once for all tasks; what fails, the cell says
-            exec(line, {})
+    for _, source, _ in jobs:  # once for all tasks
+        with contextlib.suppress(Exception):  # what cannot be read or imported, its own task says
+            for line in imports(source):
+                exec(line, {})
     gc.freeze()  # collecting would copy what the copies share
     for job in jobs:
         if hasattr(os, "fork"):

@@ -37,15 +37,10 @@ _HOW = {
     "bootstrap": {"how": "draw", "tolerance": 0.012},  # what two draws may lie apart
     "first_click": {"agree": deepest},
 }
+#: Task to sentence to the change of the chapter's solution.
+MISTAKES = tomllib.loads(Path(__file__).with_name("mistakes.toml").read_text(encoding="utf-8"))
 _squares = partial(F.mse_loss, reduction="sum")
 _lopsided = F.binary_cross_entropy_with_logits  # which tensor comes first makes a difference
-
-
-@cache
-def mistakes() -> dict[str, dict[str, tuple[str, str]]]:
-    """Task to sentence to the change of the chapter's solution."""
-    text = Path(__file__).with_name("mistakes.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
 
 
 @cache
@@ -59,7 +54,7 @@ def questions(name: str, seed: int) -> list[Question]:
         ]
     *before, solution = next(task for task in tasks() if task.name == name).parts
     asked = [question.asked() for question in drawn]
-    changes = {"": ("", ""), **(mistakes().get(name, {}) if seed == VISIBLE else {})}
+    changes = {"": ("", ""), **(MISTAKES.get(name, {}) if seed == VISIBLE else {})}
     with warnings.catch_warnings(action="ignore"):  # of a mistake that divides by zero, say
         given = {
             sentence: answers(

@@ -17,7 +17,6 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def guard(*hidden: Path) -> tuple[str, ...]:
         return ()
     command = [bubblewrap, "--ro-bind", "/", "/", "--tmpfs", "/tmp", "--dev", "/dev"]
     command += ["--proc", "/proc", "--unshare-all", "--die-with-parent", "--new-session"]
-    for place in (Path.home(), ROOT, *hidden):
+    for place in (Path("/run"), Path.home(), ROOT, *hidden):  # /run: sockets of the system
         if place.is_dir() and place.resolve() != Path("/"):
             command += ["--tmpfs", str(place.resolve())]
     for place in {sys.prefix, sys.base_prefix}:
@@ -65,15 +64,12 @@ def run(
         Task to its answers as plain data, one per question, or to a dict with ``why`` not.
     """
     answers: dict[str, Any] = {}
-    left = dict(jobs)
-    while left:
+    while left := {name: job for name, job in jobs.items() if name not in answers}:
         # Without copies of a process, one task may spoil it for those after it.
-        batch = left if hasattr(os, "fork") else dict(islice(left.items(), 1))
+        batch = left if hasattr(os, "fork") else dict([*left.items()][:1])
         done, why = _run(batch, seconds, guard(*map(Path, hidden)))
-        if missing := [name for name in batch if name not in done]:
-            done[missing[0]] = {"why": why}
-        answers |= done
-        left = {name: job for name, job in left.items() if name not in done}
+        first = next((name for name in batch if name not in done), None)
+        answers |= done | ({first: {"why": why}} if first else {})
     return answers
 
 

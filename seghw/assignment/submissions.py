@@ -19,8 +19,8 @@ from seghw.assignment.notebooks import definitions, read_cells, tasks
 from seghw.errors import BadInput
 
 _LARGEST = 20 << 20  # bytes of one notebook
-_TOTAL = 400 << 20  # bytes that an archive may unpack to, in all that is read
-_MEMBERS = 2000  # files of a submission
+_TOTAL = 400 << 20  # bytes that the archives of a submission may unpack to
+_MEMBERS = 2000  # files of a submission, those in archives as well
 _ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.xz", ".tar.bz2")
 _SKIPPED = re.compile(r"(^|/)(__macosx|\.ipynb_checkpoints|\._[^/]*)(/|$)")
 
@@ -45,11 +45,13 @@ def read(path: Path) -> Submission:
         BadInput: there is no notebook with a task in it.
     """
     submission, names = Submission(), {task.notebook for task in tasks()}
-    members = _in_folder(path) if path.is_dir() else _alone(path)
     for name, data in sorted(
-        _notebooks(path.name, members),
+        _notebooks(path.name, _on_disk(path), Counter()),
         key=lambda file: (file[0].count("/"), Path(file[0]).name not in names, file[0]),
     ):
+        if len(data) > _LARGEST:
+            submission.remarks.append(f"{name} is over {_LARGEST >> 20} MB; clear its outputs")
+            continue
         try:
             cells = read_cells(data)
             known = definitions(cells)
@@ -80,15 +82,12 @@ def read(path: Path) -> Submission:
 _Member = tuple[str, int, Callable[[], BinaryIO]]
 
 
-def _in_folder(path: Path) -> Iterator[_Member]:
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and not file.is_symlink():
-            yield file.relative_to(path).as_posix(), 0, partial(file.open, "rb")
-
-
-def _alone(path: Path) -> Iterator[_Member]:
-    if path.is_file():
-        yield path.name, 0, partial(path.open, "rb")
+def _on_disk(path: Path) -> Iterator[_Member]:
+    """A file, or those of a folder but for links, which may lead anywhere."""
+    root = path if path.is_dir() else path.parent
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file() and (file == path or not file.is_symlink()):
+            yield file.relative_to(root).as_posix(), 0, partial(file.open, "rb")
 
 
 def _in_archive(name: str, data: bytes) -> Iterator[_Member]:
@@ -104,26 +103,24 @@ def _in_archive(name: str, data: bytes) -> Iterator[_Member]:
 
 
 def _notebooks(
-    owner: str, members: Iterator[_Member], depth: int = 0
+    owner: str, members: Iterator[_Member], seen: Counter, depth: int = 0
 ) -> Iterator[tuple[str, bytes]]:
     """Name and content of every notebook, those in archives among the files as well."""
-    total = 0
-    for count, (name, size, opened) in enumerate(members):
-        name, total = name.replace("\\", "/"), total + size
-        if total > _TOTAL or count >= _MEMBERS:
+    for name, size, opened in members:
+        name = name.replace("\\", "/")
+        seen.update(bytes=size, files=1)
+        if seen["bytes"] > _TOTAL or seen["files"] > _MEMBERS:
             raise BadInput(f"{owner} unpacks to over {_TOTAL >> 20} MB or {_MEMBERS} files")
         if _SKIPPED.search(name.lower()):
             continue
         if name.lower().endswith(".ipynb"):
             with opened() as file:
                 data = file.read(_LARGEST + 1)
-            if len(data) > _LARGEST:
-                raise BadInput(f"{name} is over {_LARGEST >> 20} MB; clear its outputs")
             yield name, data
         elif name.lower().endswith(_ARCHIVES) and depth < 2:
             with opened() as file:
                 data = file.read(_TOTAL)
-            for inside, notebook in _notebooks(name, _in_archive(name, data), depth + 1):
+            for inside, notebook in _notebooks(owner, _in_archive(name, data), seen, depth + 1):
                 yield f"{name}/{inside}", notebook
 
 

@@ -12,7 +12,6 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from seghw.config import class_specs, classes_of, dataset_of
+from seghw.config import can_name, class_specs
 from seghw.data.dataset import Box, SegmentationSet, blank, tight_box
 from seghw.errors import BadInput, reason
 from seghw.io import write_csv
@@ -236,10 +235,8 @@ def _of_classes(
         if name not in names.values():
             near = difflib.get_close_matches(name, names.values()) or names.values()
             raise BadInput(f"class {name!r} is no category of the file; use {', '.join(near)}")
-        with suppress(BadInput):
-            if classes_of(dataset_of([name])) == class_specs([name]):
-                continue
-        raise BadInput(f"class {name!r} cannot be part of a run's name; rename it in the file")
+        if not can_name(name):
+            raise BadInput(f"class {name!r} cannot be part of a run's name; rename it in the file")
     of_image: dict[int, list[tuple[str, Record]]] = defaultdict(list)
     for one in data["annotations"]:
         if (name := names.get(one["category_id"])) in classes:

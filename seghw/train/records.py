@@ -1,4 +1,4 @@
-"""What of a run needs torch on disk: weights, counts, checkpoints."""
+"""What a run writes and reads with torch: weights, counts, checkpoints."""
 
 import io
 from pathlib import Path
@@ -73,16 +73,17 @@ def save_counts(tables: dict[str, np.ndarray], folder: Path) -> None:
         np.savez_compressed(path, **tables)
 
 
+_PROGRESS = ("history", "epochs", "seconds")  # of a ``Run``, beside its model and optimizer
+
+
 def save_checkpoint(run: Any) -> None:
     """Write ``checkpoint.pt``: all that ``load_checkpoint`` needs to go on with the ``Run``."""
     state = {"model": run.model.state_dict(), "optimizer": run.optimizer.state_dict()}
+    state |= {name: getattr(run, name) for name in ("digest", *_PROGRESS)}
     content = io.BytesIO()  # written by Python, which can say that a disk is full
-    torch.save({**state, **{name: getattr(run, name) for name in _PLAIN}}, content)
+    torch.save(state, content)
     with atomic_write(run.folder / "checkpoint.pt") as path:
         path.write_bytes(content.getbuffer())
-
-
-_PLAIN = ("digest", "history", "epochs", "seconds")
 
 
 def load_checkpoint(run: Any) -> None:
@@ -99,4 +100,5 @@ def load_checkpoint(run: Any) -> None:
                 raise ValueError("it was begun on other data")
             run.model.load_state_dict(state["model"])
             run.optimizer.load_state_dict(state["optimizer"])
-            run.history, run.epochs, run.seconds = (state[name] for name in _PLAIN[1:])
+            for name in _PROGRESS:
+                setattr(run, name, state[name])
