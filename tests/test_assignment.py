@@ -326,6 +326,10 @@ def test_without_submissions_nothing_is_touched(tmp_path):
     for path, said in (tmp_path / "no", "SUBMISSIONS=folder"), (put(tmp_path / "in"), "is empty"):
         with pytest.raises(BadInput, match=said):
             grade.grade(path, tmp_path / "out")
+    put(tmp_path / "in", **{"ada.ipynb": ONE})
+    for options, said in ({"jobs": 0}, "--jobs.*got 0"), ({"seconds": 0}, "--seconds.*got 0"):
+        with pytest.raises(BadInput, match=said):
+            grade.grade(tmp_path / "in", tmp_path / "out", **options)
     assert kept.exists()
 
 

@@ -70,6 +70,8 @@ def grade(
     if not entries:
         raise BadInput(f"{submissions} is empty: put one zip or folder per student into it")
     whole_number("--jobs", jobs, 1)
+    if not seconds > 0:
+        raise BadInput(f"--seconds must be positive, got {seconds:g}")
     before = _before(out / "grades.csv")
     out.mkdir(parents=True, exist_ok=True)  # the sandbox hides only what is there
     if not runner.guard(submissions, out):
