@@ -42,7 +42,7 @@ def measure(records: Any, keys: Collection[str] | None = None) -> pd.DataFrame:
 
     Args:
         records: ``results.Records``.
-        keys: of the sentences wanted; default all.
+        keys: of the sentences wanted, default all; ``BadInput`` for one that is no claim's.
 
     Returns:
         One row per effect, ordered by sentence, the shapes first. ``sentence`` (its number) and
@@ -52,9 +52,6 @@ def measure(records: Any, keys: Collection[str] | None = None) -> pd.DataFrame:
         logarithms for a ratio; ``image_error``, the part that is due to the choice of images;
         ``margin``; ``seeds_needed``, after which the row is sure to be decided; ``verdict``;
         ``deciding``, whether the sentence rests on it; ``exact``; ``note``; ``run_ids``.
-
-    Raises:
-        BadInput: a key is not a claim's.
     """
     if unknown := set(keys or ()) - set(CLAIMS):
         raise BadInput(
@@ -159,11 +156,7 @@ def _turning(labels: pd.Index, judged: list[tuple[str, float]], verdict: str) ->
 
 
 def read_claims(path: str | Path = CSV) -> pd.DataFrame:
-    """The table that ``make figures`` wrote.
-
-    Raises:
-        BadInput: it is missing or damaged.
-    """
+    """The table that ``make figures`` wrote; ``BadInput`` if it is missing or damaged."""
     texts = ("reading", "detail", "unit", "dataset", "judged_on", "note", "run_ids")
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(texts, str))[COLUMNS]

@@ -282,10 +282,8 @@ def make_figures(
         records: what to draw them from; default, the committed ones.
 
     Returns:
-        The files written. The same records give the same bytes.
-
-    Raises:
-        BadInput: a number that is not a figure's, or records that are missing.
+        The files written. The same records give the same bytes; ``BadInput`` for a number that is
+        not a figure's, or for records that are missing.
     """
     numbers = parse_numbers(only) if only else sorted(FIGURES)
     out, records = Path(out), records or Records()
@@ -335,11 +333,7 @@ def _tables(records: Records) -> dict[str, Callable[[], pd.DataFrame]]:
 
 
 def parse_numbers(text: str) -> list[int]:
-    """``"17-19,45"`` to ``[17, 18, 19, 45]``.
-
-    Raises:
-        BadInput: not of that form, or not figures of the report.
-    """
+    """``"17-19,45"`` to ``[17, 18, 19, 45]``; ``BadInput`` for others than the report's figures."""
     numbers: set[int] = set()
     for part in text.split(","):
         if not re.fullmatch(r"\s*\d{1,9}\s*(-\s*\d{1,9}\s*)?", part):

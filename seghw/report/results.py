@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 
 def evaluate_run(run: Any, data: SegmentationSet) -> "Evaluation":
-    """The masks of a run, a row of ``runs.load_runs``, on a set with its classes.
+    """The masks of a run, a row of ``runs.load_runs``, on a set.
 
-    Raises:
-        BadInput: the run's weights are missing, or the set has other classes than the run.
+    ``BadInput`` if the run's weights are missing, or the set has other classes than the run.
     """
     from seghw.evaluate import Evaluation, predict  # here, for a curve is drawn without torch
     from seghw.train.records import load_network
