@@ -99,15 +99,14 @@ def test_components_are_those_of_a_flood(pair):
 
 
 def test_the_bootstrap_agrees_with_scipys():
-    assert metrics.interval(np.arange(101.0), level=0.9).tolist() == pytest.approx([5, 95])
+    assert metrics.interval(np.arange(101.0)).tolist() == pytest.approx([2.5, 97.5])
     counts = count(*random_masks(3, (40, 2, 6, 6)))
-    ours = metrics.interval(iou(metrics.resample(counts, times=2000)).mean(1), level=0.9)
+    ours = metrics.interval(iou(metrics.resample(counts, times=2000)).mean(1))
     theirs = stats.bootstrap(
         (np.arange(40),),
         lambda images: iou(counts[images].sum(0)).mean(),
         vectorized=False,
         n_resamples=1000,
-        confidence_level=0.9,
         method="percentile",
         rng=0,
     ).confidence_interval
