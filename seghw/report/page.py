@@ -24,7 +24,7 @@ from markupsafe import Markup
 from tqdm.auto import tqdm
 
 from seghw import notebook as nb
-from seghw.config import DRAWN, RECIPES, REPORT_LOSSES, ROOT
+from seghw.config import DRAWN, RECIPES, REPORT_LOSSES
 from seghw.errors import BadInput
 from seghw.io import atomic_write
 from seghw.notebook import Drawn
@@ -46,23 +46,13 @@ LIVE = {
 _SPAN = re.compile(r"(\{.*?\}|\*\*.*?\*\*|\[.*?\]\(#.*?\))")
 
 
-def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/report") -> Path:
+def build_report(records: Records, out: Path) -> Path:
     """Write ``report.html``, ``report.pdf``, what the PDF was set from, and ``claims.csv``.
 
-    Nothing is trained and nothing is fetched; the same records give the same bytes. What has no
-    runs leaves a gap that names the command which trains them.
-
-    Args:
-        records: what it rests on; default, the committed ones.
-        out: folder, made if missing.
-
-    Returns:
-        The folder.
-
-    Raises:
-        BadInput: there are no runs at all.
+    They go to ``out``, a folder that is made if missing and returned. Nothing is trained and
+    nothing is fetched; the same records give the same bytes. What has no runs leaves a gap that
+    names the command which trains them; ``BadInput`` if there are no runs at all.
     """
-    records, out = records or Records(), Path(out)
     if records.runs.empty:
         raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
     lines = (HERE / "report.md").read_text(encoding="utf-8").splitlines()
@@ -238,16 +228,12 @@ class Document:
         return shown.to_dict("records")
 
     def _grouped(self, run_ids: Iterable[str]) -> list[dict[str, Any]]:
-        """Runs as settings and seeds, with their row in the table of settings."""
+        """Runs as settings and seeds."""
         seeds: dict[str, list[int]] = {}
         for run in run_ids:
             name, _, seed = run.rpartition("-seed")
             seeds.setdefault(name, []).append(int(seed))
-        places = {setting["name"]: k for k, setting in enumerate(self.settings, 1)}
-        return [
-            {"name": name, "seeds": ranges(each), "place": places[name]}
-            for name, each in seeds.items()
-        ]
+        return [{"name": name, "seeds": ranges(each)} for name, each in seeds.items()]
 
 
 def settings_of(records: Records) -> Iterator[dict[str, Any]]:
