@@ -13,7 +13,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -185,7 +184,7 @@ def object_colors(count: int) -> list[Color]:
 
 def legend(
     where: Figure | Axes, classes: Sequence[ClassSpec] | None = None, **options: Any
-) -> Legend:
+) -> None:
     """A legend that lies over nothing: above a figure, or to the right of its axes.
 
     ``where`` has the layout ``constrained``; ``classes`` gives names and colors, None lists what
@@ -203,7 +202,7 @@ def legend(
     if isinstance(where, Figure):
         columns = max(1, int(where.get_figwidth() / 1.4))
         place = {"loc": "outside upper center", "ncols": min(len(handles), columns)}
-    return where.legend(handles.values(), handles.keys(), **(place | options))
+    where.legend(handles.values(), handles.keys(), **(place | options))
 
 
 def evaluation_panel(data: "SegmentationSet", masks: np.ndarray, i: int, title: str = "") -> Figure:
@@ -277,8 +276,3 @@ def describe_run(run: Any) -> str:
     rate = f"learning rate {run.learning_rate:g}"
     about = f"recipe {run.recipe}, {loss_name(run)}, {rate}, seed {run.seed}"
     return f"Run: {about}, profile {run.profile}."
-
-
-def set_name(run: Any) -> str:
-    """What captions call a run's data set."""
-    return SET_NAMES[run.dataset]
