@@ -288,8 +288,7 @@ def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path):
     for seed in range(3):
         write_scored(tmp_path, dots, config("mse_dice", seed, coefficient=20.0))
     records = Records(tmp_path)
-    masks = {"segmenter, true boxes": square(7, 25)}
-    sam = SimpleNamespace(picked=np.arange(N), data=made_set(), masks=masks)
+    sam = SimpleNamespace(picked=np.arange(N), data=made_set(), true_boxes=square(7, 25))
     records.sam_comparison = lambda _: sam
     records.segmenter = SimpleNamespace(name="SAM-tiny, made", side=64)
     row = partial(row_of, records)

@@ -8,7 +8,7 @@ import pytest
 
 from seghw.cli import main
 from seghw.data import shapes
-from seghw.report.sam_comparison import compare, match, predicted_boxes
+from seghw.report.sam_comparison import Comparison, match, predicted_boxes
 from seghw.sam import Segments, box_masks, objects_of
 
 
@@ -49,7 +49,9 @@ def comparison(data, truths):
     with pytest.MonkeyPatch.context() as patch:
         for answer in (boxes, points, everything):
             patch.setattr(f"seghw.sam.segment_{answer.__name__}", answer)
-        return compare(SimpleNamespace(name="oracle"), data, ours, np.arange(8))
+        made = Comparison(SimpleNamespace(name="oracle"), data, np.arange(8), lambda: ours)
+        assert len(made.rows)  # while the oracle answers
+        return made
 
 
 @pytest.fixture
@@ -98,6 +100,16 @@ def test_automatic_masks_of_a_set(value, truths):
     assert value["automatic", "segmenter", "unmatched masks per image"] == 2 / 8
     several = value["automatic", "segmenter", "masks on an object that has any"]
     assert several == pytest.approx((objects + 1) / objects)
+
+
+def test_the_masks_for_the_true_boxes_ask_for_nothing_else(data, truths, monkeypatch):
+    asked = []
+    monkeypatch.setattr("seghw.sam.segment_boxes", lambda *prompt: asked.append(prompt) or answer)
+    answer, one = SimpleNamespace(masks=truths[0]), data.subset([0])
+    made = Comparison(SimpleNamespace(name="oracle"), one, np.arange(1), pytest.fail)
+    assert (made.true_boxes == one.masks).all()
+    assert made.prompted(0) is truths[0]
+    assert len(asked) == 1
 
 
 def test_a_matching_by_hand():

@@ -339,14 +339,13 @@ def make_figures(
 
 def _tables(records: Records) -> dict[str, Callable[[], pd.DataFrame]]:
     """By file: the evaluated runs' images, the segmenter's numbers, and the claims."""
-    from seghw.report.sam_comparison import as_table
 
     def images(recipe: str, family: str, loss: str) -> pd.DataFrame:
         return records.evaluation(family, recipe, loss).table()
 
     cases = product(RECIPES, DRAWN, REPORT_LOSSES)
     tables = {f"{'-'.join(case)}.csv": partial(images, *case) for case in cases}
-    tables["sam.csv"] = lambda: as_table(map(records.sam_comparison, DRAWN))
+    tables["sam.csv"] = lambda: pd.concat([records.sam_comparison(family).rows for family in DRAWN])
     return tables | {"claims.csv": lambda: records.measurements}
 
 
