@@ -39,11 +39,12 @@ class Explorer(widgets.Box):
 
         def redraw(**values: object) -> None:
             word.value = "<em>drawing ...</em>"
+            figure, axes = plt.subplots(1, columns, figsize=size, gridspec_kw=margins)
             try:
-                _, axes = plt.subplots(1, columns, figsize=size, gridspec_kw=margins)
                 draw(axes, **values)
                 plt.show()
             finally:
+                plt.close(figure)  # which a drawing that fails would leave open
                 word.value = "&nbsp;"
 
         picture = widgets.VBox([word, widgets.interactive_output(redraw, controls)])
