@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         _tell(f"{cause}: {name}" if cause and name else cause or " ".join(str(error).split()))
         return 2
     except KeyboardInterrupt:
-        _tell("interrupted; the same command goes on from here")
+        goes_on = arguments.run in (train, sweep) or vars(arguments).get("download")
+        _tell("interrupted; the same command goes on from here" if goes_on else "interrupted")
         return 130
 
 
@@ -255,6 +256,8 @@ def sweep(args: Namespace) -> int:
     """train the report's grid, resumably"""
     if whole_number("--seeds", args.seeds, 1) > 1000:
         raise BadInput(f"--seeds {args.seeds} is more than a sweep of 1000 seeds; give fewer")
+    if args.ablation and (args.dataset or args.recipe):
+        raise BadInput("--ablation has its own data and recipes: leave --dataset and --recipe out")
     from seghw.data.splits import default_dataset, describe_data
     from seghw.train.sweeps import ablation, grid, sweep
 
@@ -266,8 +269,8 @@ def sweep(args: Namespace) -> int:
         for dataset in datasets
         for recipe in args.recipe or config.RECIPES
     ]
-    configs = ablation(range(args.seeds), args.profile) if args.ablation else chain(*grids)
-    print(*map(describe_data, datasets), sep="\n")
+    configs = ablation(range(args.seeds), args.profile) if args.ablation else [*chain(*grids)]
+    print(*map(describe_data, dict.fromkeys(run.dataset for run in configs)), sep="\n")
     outcome = sweep(configs, jobs=args.jobs, runs=args.runs, scheduler=args.scheduler)
     width = max((len(run.run_id) for run in outcome), default=0)
     print(*(f"{run.run_id:{width}}  {result}" for run, result in outcome.items()), sep="\n")

@@ -70,6 +70,7 @@ def test_an_empty_set_is_refused(tmp_path, capsys):
         (["train", "--loss", "mse", "--data", "nowhere"], "nowhere"),
         *((["train", "--config", text], text) for text in ("{", "[1]", "{}", '{"dataset": 3}')),
         (["sweep", "--seeds", "0"], "--seeds"),
+        (["sweep", "--ablation", "--recipe", "report"], "leave --dataset and --recipe out"),
         (["sweep", "--seeds", "1001"], "1001"),
         (["sweep", "--dataset", "shapes5", "--jobs", "0", "--runs", "x"], "got 0"),
         (["data", "shapes", "--count", "0", "--out", "x"], "0"),
