@@ -201,7 +201,8 @@ class Document:
 
     def _number(self, name: str, *arguments: str) -> dict[str, Any]:
         function = getattr(numbers, name)
-        meaning = " ".join(function.__doc__.format(*arguments).split())
+        about = function.__doc__.format(*arguments, words=" ".join(arguments))
+        meaning = " ".join(about.split())
         try:
             text, run_ids = function(self.records, *arguments)
         except BadInput as error:  # records that are missing leave a gap, not a crash

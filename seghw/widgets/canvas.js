@@ -155,7 +155,7 @@ function render({ model, el }) {
     undo: () => send({ points: model.get("points").slice(0, -1) }),
     clear: () => send({}),
     everything: () => send({ everything: true }),
-    // Over plain http there is no clipboard, which is a refusal as well.
+    // On an unencrypted page there is no clipboard, which is a refusal as well.
     copy: () => Promise.resolve().then(() => navigator.clipboard.writeText(model.get("coco")))
       .then(() => (output.textContent = "copied as annotations of COCO"),
         () => (output.textContent = "the browser refuses to copy; in Python it is the canvas's .coco")),

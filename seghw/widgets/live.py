@@ -40,11 +40,15 @@ def _curves(records: Any) -> list[dict[str, Any]]:
         run = records.ranked(*case).iloc[-1]
         table, epochs = history(run), run.epoch_scores
         table = table.iloc[np.unique(np.linspace(0, len(table) - 1, _POINTS).round().astype(int))]
-        steps = table.iteration.tolist()
         curve = {"name": f"{run.dataset}, {run.recipe}: {loss_name(run)}, seed {run.seed}"}
         for term in ("mse", "dice"):
-            curve[term] = [steps, [float(f"{value:.4g}") for value in table[term]]]
-        curve["iou"] = [[e["epoch"] for e in epochs], [e["validation_iou"] for e in epochs]]
+            known = table[np.isfinite(table[term])]  # JSON has no other numbers
+            values = [float(f"{value:.4g}") for value in known[term]]
+            curve[term] = [known.iteration.tolist(), values]
+        scores = {
+            e["epoch"]: e["validation_iou"] for e in epochs if e["validation_iou"] is not None
+        }
+        curve["iou"] = [[*scores], [*scores.values()]]
         curves.append(curve)
     return curves
 
