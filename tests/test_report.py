@@ -20,7 +20,6 @@ from seghw.report.claims import CLAIMS
 from seghw.report.figures import parse_numbers
 from seghw.report.results import Records
 from seghw.sam import load_sam
-from seghw.widgets import live
 
 TEXT = (page.HERE / "report.md").read_text(encoding="utf-8")
 #: Enough for the MSE + Dice figures of both recipes; everything else is missing.
@@ -127,8 +126,8 @@ def test_seeds_are_counted_and_json_holds_finite_numbers_only(monkeypatch):
     assert ", seed 12<" in text
     assert ", seeds 1-2<" in text
     table = pd.DataFrame({"iteration": [1, 2, 3], "mse": [1, math.nan, math.inf], "dice": 2.0})
-    monkeypatch.setattr(live, "history", lambda _: table)
-    curves = live._curves(Records())
+    monkeypatch.setattr(page, "history", lambda _: table)
+    curves = page._curves(Records())
     assert "NaN" not in json.dumps(curves, allow_nan=False)
     assert curves[0]["mse"] == [[1], [1.0]]
 
