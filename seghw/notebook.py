@@ -4,7 +4,6 @@ Colors are Okabe and Ito's, told apart by color-blind readers; lines differ in t
 markers as well.
 """
 
-import io
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -96,14 +95,13 @@ def use_notebook_style(dpi: int = 80) -> None:
     explain_in(shell)
 
 
-def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, Any]]:
-    content = io.BytesIO()
+def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, Any]] | None:
+    from IPython.core.pylabtools import retina_figure
+
     # Explorers lay their figures out themselves, and are waited for.
     box = "tight" if figure.get_layout_engine() else None
-    figure.savefig(content, dpi=2 * figure.dpi, bbox_inches=box)
-    png = content.getvalue()
-    width, height = (int.from_bytes(png[k : k + 4]) // 2 for k in (16, 20))  # of its header
-    return png, {"width": width, "height": height, "alt": describe(figure)}
+    shown = retina_figure(figure, bbox_inches=box)  # None of an empty figure
+    return shown and (shown[0], {**shown[1], "alt": describe(figure)})
 
 
 def describe(figure: Figure) -> str:
