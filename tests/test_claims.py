@@ -135,11 +135,6 @@ def test_the_rule_for_sentences_in_all_combinations(count):
     assert stats.sentence([]) == (UNDECIDED, 1.0)
 
 
-def test_the_words_of_the_rule_are_those_of_the_code():
-    words = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NO_DIFFERENCE, f"within {stats.MARGIN:g}")
-    assert all(word in claims.RULE.lower() for word in (*words, "seeds 0 to 2 choose"))
-
-
 def test_holm_by_hand():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
