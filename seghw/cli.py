@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         _tell(f"{cause}: {name}" if cause and name else cause or " ".join(str(error).split()))
         return 2
     except KeyboardInterrupt:
-        _tell("interrupted; the same command goes on from here")
+        goes_on = arguments.run in (train, sweep) or vars(arguments).get("download")
+        _tell("interrupted; the same command goes on from here" if goes_on else "interrupted")
         return 130
 
 
@@ -88,17 +89,8 @@ def _path(text: str) -> Path:
     return Path(text).expanduser().resolve()
 
 
-def folder(*names: str, **more: Any) -> tuple:
-    """An option that is a path."""
-    return option(*names, type=_path, **more)
-
-
-def number(name: str, default: int | None = None, **more: Any) -> tuple:
-    """An option that is a whole number."""
-    return option(name, type=int, default=default, **more)
-
-
-COUNT, SEED = number("--count", 1000), number("--seed", 0)
+folder, number = partial(option, type=_path), partial(option, type=int)
+COUNT, SEED = number("--count", default=1000), number("--seed", default=0)
 PROFILE = option("--profile", choices=config.PROFILES, default="laptop")
 WHERE = folder("--runs", default=config.RUNS, help="where the records are")
 RECORDS = (
@@ -111,7 +103,7 @@ RECORDS = (
 # -- data -------------------------------------------------------------------------------------
 
 
-@verb(COUNT, SEED, number("--size", 64), folder("--out", required=True))
+@verb(COUNT, SEED, number("--size", default=64), folder("--out", required=True))
 def data_shapes(args: Namespace) -> None:
     """draw a PurdueShapes5 look-alike"""
     from seghw.data import shapes
@@ -133,9 +125,9 @@ def data_scenes(args: Namespace) -> None:
     folder("--download", metavar="DIR", help="fetch the wanted images first"),
     option("--split", choices=("train2017", "val2017"), default="train2017"),
     option("--classes", nargs="+", default=["pizza", "cat", "bus"]),
-    number("--size", 256),
-    number("--min-box", 200, help="least side of the box in pixels"),
-    number("--min-area", 0, help="least area of the mask in pixels"),
+    number("--size", default=256),
+    number("--min-box", default=200, help="least side of the box in pixels"),
+    number("--min-area", default=0, help="least area of the mask in pixels"),
     option("--instances", choices=("single", "any"), default="single"),
     folder("--out", help="default: data/coco3, or data/own+CLASS+CLASS"),
 )
@@ -165,7 +157,7 @@ def data_coco(args: Namespace) -> None:
     coco.write_manifest(out / "manifest.csv", chosen)
 
 
-@verb(number("--count", 10_000), SEED, folder("out", metavar="OUT.gz"))
+@verb(number("--count", default=10_000), SEED, folder("out", metavar="OUT.gz"))
 def data_export_dlstudio(args: Namespace) -> None:
     """write drawn shapes as the course's archive"""
     from seghw.data import purdue, shapes
@@ -250,7 +242,7 @@ def _config(args: Namespace, dataset: str) -> TrainConfig:
     option("--dataset", choices=config.DATASETS, action="append"),
     option("--recipe", choices=config.RECIPES, action="append"),
     PROFILE,
-    number("--seeds", 3, help="how many, from 0 on"),
+    number("--seeds", default=3, help="how many, from 0 on"),
     option(
         "--ablation",
         action="store_true",
@@ -264,6 +256,8 @@ def sweep(args: Namespace) -> int:
     """train the report's grid, resumably"""
     if whole_number("--seeds", args.seeds, 1) > 1000:
         raise BadInput(f"--seeds {args.seeds} is more than a sweep of 1000 seeds; give fewer")
+    if args.ablation and (args.dataset or args.recipe):
+        raise BadInput("--ablation has its own data and recipes: leave --dataset and --recipe out")
     from seghw.data.splits import default_dataset, describe_data
     from seghw.train.sweeps import ablation, grid, sweep
 
@@ -275,8 +269,8 @@ def sweep(args: Namespace) -> int:
         for dataset in datasets
         for recipe in args.recipe or config.RECIPES
     ]
-    configs = ablation(range(args.seeds), args.profile) if args.ablation else chain(*grids)
-    print(*map(describe_data, datasets), sep="\n")
+    configs = ablation(range(args.seeds), args.profile) if args.ablation else [*chain(*grids)]
+    print(*map(describe_data, dict.fromkeys(run.dataset for run in configs)), sep="\n")
     outcome = sweep(configs, jobs=args.jobs, runs=args.runs, scheduler=args.scheduler)
     width = max((len(run.run_id) for run in outcome), default=0)
     print(*(f"{run.run_id:{width}}  {result}" for run, result in outcome.items()), sep="\n")
@@ -287,7 +281,7 @@ def sweep(args: Namespace) -> int:
     folder("run_folder", metavar="RUN", help="a folder with a run.json"),
     folder("--data", help="a set made by `data ...`"),
     option("--split", choices=config.SPLITS, default="test"),
-    number("--panels", 3, help="how many images to draw"),
+    number("--panels", default=3, help="how many images to draw"),
     folder("--out", help="default: a folder inside the run's"),
 )
 def evaluate(args: Namespace) -> None:
@@ -344,11 +338,13 @@ def claims(args: Namespace) -> None:
 
 @verb(
     *RECORDS,
-    number("--images", 60, help="of each test set"),
+    number("--images", default=60, help="of each test set"),
     folder("--out", metavar="CSV", help="also write every number there"),
 )
 def sam(args: Namespace) -> None:
     """a promptable segmenter and our network, compared"""
+    import pandas as pd
+
     from seghw.report import claims, sam_comparison
     from seghw.report.results import write_table
 
@@ -356,13 +352,14 @@ def sam(args: Namespace) -> None:
     records.sam_images = args.images
     name = records.segmenter.name  # opened first: without it there is nothing to compare
     print(sam_comparison.__doc__)
-    for comparison in map(records.sam_comparison, config.DRAWN):
+    comparisons = [*map(records.sam_comparison, config.DRAWN)]
+    for comparison in comparisons:
         print(f"{name} and our network on {len(comparison.data)} images of {comparison.data.name}")
         for protocol in ("objects", "classes", "automatic"):
             print(f"\n{protocol}\n\n{comparison.table(protocol).to_string()}")
         print()
     if args.out:
-        write_table(sam_comparison.as_table(map(records.sam_comparison, config.DRAWN)), args.out)
+        write_table(pd.concat([comparison.rows for comparison in comparisons]), args.out)
         print(args.out)
     keys = ("sam_complete", "sam_boundaries", "sam_aggressive")
     print(claims.as_text(claims.measure(records, keys)))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from seghw.errors import BadInput
+from seghw.errors import BadInput, whole_number
 
 # The 4 neighbors in one channel; along the first two axes (image, class) nothing touches.
 _CROSS = ndimage.generate_binary_structure(2, 1)[None, None]
@@ -91,8 +91,7 @@ def count_boundary(pred: Any, true: Any, tolerance: int) -> np.ndarray:
         int64 (N, C, 4): pixels of the predicted outline, of these within the tolerance of the true
         one; pixels of the true outline, of these within the tolerance of the predicted one.
     """
-    if tolerance < 1 or tolerance % 1:
-        raise BadInput(f"tolerance must be a whole number of pixels >= 1, got {tolerance}")
+    whole_number("tolerance", tolerance, 1)
     p, t = map(boundary, _masks(pred, true))
     parts = (p, p & within(t, tolerance), t, t & within(p, tolerance))
     return np.stack([pixels(part) for part in parts], -1)
@@ -143,11 +142,9 @@ def resample(*counts: np.ndarray, times: int = 1000, seed: int = 0) -> Any:
     return tables[0] if len(tables) == 1 else tables
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """The ends of the middle share ``level`` of the values that are not NaN: (2, ...)."""
-    if not 0 < level < 1:
-        raise BadInput(f"level must lie between 0 and 1, got {level}")
-    return np.nanquantile(values, ((1 - level) / 2, (1 + level) / 2), axis=0)
+def interval(values: np.ndarray) -> np.ndarray:
+    """The ends of the middle 95 % of the values that are not NaN: (2, ...)."""
+    return np.nanquantile(values, (0.025, 0.975), axis=0)
 
 
 def ratio(numerator: Any, denominator: Any, undefined: float = np.nan) -> np.ndarray:

@@ -4,7 +4,6 @@ Colors are Okabe and Ito's, told apart by color-blind readers; lines differ in t
 markers as well.
 """
 
-import io
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -97,14 +95,13 @@ def use_notebook_style(dpi: int = 80) -> None:
     explain_in(shell)
 
 
-def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, Any]]:
-    content = io.BytesIO()
+def _notebook_png(figure: Figure) -> tuple[bytes, dict[str, Any]] | None:
+    from IPython.core.pylabtools import retina_figure
+
     # Explorers lay their figures out themselves, and are waited for.
     box = "tight" if figure.get_layout_engine() else None
-    figure.savefig(content, dpi=2 * figure.dpi, bbox_inches=box)
-    png = content.getvalue()
-    width, height = (int.from_bytes(png[k : k + 4]) // 2 for k in (16, 20))  # of its header
-    return png, {"width": width, "height": height, "alt": describe(figure)}
+    shown = retina_figure(figure, bbox_inches=box)  # None of an empty figure
+    return shown and (shown[0], {**shown[1], "alt": describe(figure)})
 
 
 def describe(figure: Figure) -> str:
@@ -185,7 +182,7 @@ def object_colors(count: int) -> list[Color]:
 
 def legend(
     where: Figure | Axes, classes: Sequence[ClassSpec] | None = None, **options: Any
-) -> Legend:
+) -> None:
     """A legend that lies over nothing: above a figure, or to the right of its axes.
 
     ``where`` has the layout ``constrained``; ``classes`` gives names and colors, None lists what
@@ -203,7 +200,7 @@ def legend(
     if isinstance(where, Figure):
         columns = max(1, int(where.get_figwidth() / 1.4))
         place = {"loc": "outside upper center", "ncols": min(len(handles), columns)}
-    return where.legend(handles.values(), handles.keys(), **(place | options))
+    where.legend(handles.values(), handles.keys(), **(place | options))
 
 
 def evaluation_panel(data: "SegmentationSet", masks: np.ndarray, i: int, title: str = "") -> Figure:
@@ -277,8 +274,3 @@ def describe_run(run: Any) -> str:
     rate = f"learning rate {run.learning_rate:g}"
     about = f"recipe {run.recipe}, {loss_name(run)}, {rate}, seed {run.seed}"
     return f"Run: {about}, profile {run.profile}."
-
-
-def set_name(run: Any) -> str:
-    """What captions call a run's data set."""
-    return SET_NAMES[run.dataset]

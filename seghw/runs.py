@@ -40,11 +40,9 @@ _USUAL = {
 
 
 def load_runs(profile: str = "laptop", folder: str | Path = RUNS) -> pd.DataFrame:
-    """Every finished or diverged run of a profile, ordered by id: ``read_run``'s rows.
+    """Every finished or diverged run below ``folder/profile``, ordered by id: ``read_run``'s rows.
 
-    Args:
-        profile: name of a folder below ``folder``.
-        folder: of the records; a damaged one is left out with a warning.
+    A damaged record is left out with a warning.
     """
     rows = []
     for path in sorted(Path(folder, profile).glob("*/run.json")):
@@ -57,7 +55,7 @@ def load_runs(profile: str = "laptop", folder: str | Path = RUNS) -> pd.DataFram
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
-    """One run's row of the table.
+    """One run's row of the table; ``BadInput`` if the folder holds no record, or a damaged one.
 
     Returns:
         ``config``, a ``TrainConfig``, and its fields (``coefficient`` is 0 for a loss that has
@@ -66,9 +64,6 @@ def read_run(folder: str | Path) -> dict[str, Any]:
         ``score``, the validation mean IoU by which runs are ranked, minus infinity for a run that
         diverged; ``status`` and ``error``; ``epoch_scores``, a list of all epochs' scores;
         ``images``, that it was trained on, and their ``digest``; ``run_id`` and ``folder``.
-
-    Raises:
-        BadInput: the folder holds no record, or a damaged one.
     """
     path = Path(folder, "run.json")
     with reading(path, f"{path.parent} holds no finished run: run.json is missing"):
@@ -124,8 +119,7 @@ def history(run: Any) -> pd.DataFrame:
 def load_counts(run: Any) -> Mapping[str, np.ndarray]:
     """The tables of ``counts.npz`` by name, int64 (N, C, k); N test images, C classes.
 
-    Raises:
-        BadInput: the file is missing or damaged, as in ``history``.
+    ``BadInput`` if the file is missing or damaged.
     """
     path = run.folder / "counts.npz"
     missing = (
@@ -143,9 +137,7 @@ def best_setting(runs: pd.DataFrame) -> pd.DataFrame:
 
     The best of many single runs is partly the luckiest; the best setting is less so. Settings are
     compared on the seeds that all of them have; further seeds of one neither help nor hurt it.
-
-    Raises:
-        BadInput: there are no runs, or none has a score.
+    ``BadInput`` if there are no runs, or none has a score.
     """
     if not runs.score.notna().any():
         raise BadInput("no runs to choose from; `make retrain` trains the grid")

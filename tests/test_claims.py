@@ -135,11 +135,6 @@ def test_the_rule_for_sentences_in_all_combinations(count):
     assert stats.sentence([]) == (UNDECIDED, 1.0)
 
 
-def test_the_words_of_the_rule_are_those_of_the_code():
-    words = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NO_DIFFERENCE, f"within {stats.MARGIN:g}")
-    assert all(word in claims.RULE.lower() for word in (*words, "seeds 0 to 2 choose"))
-
-
 def test_holm_by_hand():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
@@ -282,14 +277,24 @@ def test_scores_of_made_masks_by_hand(tmp_path):
     assert row("rough_boundaries", "share").estimate == pytest.approx((28 / 64) / (60 / 256))
 
 
+def test_a_run_that_is_trained_again_has_new_counts(tmp_path):
+    c = config("mse", 0)
+    write_scored(tmp_path, square(8, 16), c)
+    folder = tmp_path / c.profile / c.run_id
+    before, draws = stats.counts_of(folder), stats.drawn(folder)
+    assert stats.counts_of(folder) is before
+    save_counts(count_tables(square(8, 24), made_set(), c), folder)
+    assert (stats.counts_of(folder)["pixels"] != before["pixels"]).any()
+    assert (stats.drawn(folder)["pixels"] != draws["pixels"]).any()
+
+
 def test_the_report_is_judged_on_the_pixels_that_it_can_predict(tmp_path):
     """Its dots are flawless there; SAM's square is one row and column too large."""
     dots = square(8, 24) & (np.indices((SIDE, SIDE)) % 2 == 0).all(0)
     for seed in range(3):
         write_scored(tmp_path, dots, config("mse_dice", seed, coefficient=20.0))
     records = Records(tmp_path)
-    masks = {"segmenter, true boxes": square(7, 25)}
-    sam = SimpleNamespace(picked=np.arange(N), data=made_set(), masks=masks)
+    sam = SimpleNamespace(picked=np.arange(N), data=made_set(), true_boxes=square(7, 25))
     records.sam_comparison = lambda _: sam
     records.segmenter = SimpleNamespace(name="SAM-tiny, made", side=64)
     row = partial(row_of, records)
@@ -402,6 +407,12 @@ def test_verdicts_name_the_row_that_turned_them(records):
     assert table.loc[sentences.row["largest_best"]].verdict == UNDECIDED, "scenes have no runs"
     assert sentences.holm["dice_bounded"] == 0, "a fact is not one of the many"
     assert {"margin_0.005", "margin_0.01", "margin_0.02"} <= set(sentences.columns)
+
+
+def test_the_full_size_is_measured_with_the_same_segmenter(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "_remark", lambda _, full: full.records.sam)
+    table = claims.measure(Records(tmp_path, sam="mine"), ["dilation_context"])
+    assert table.note.iloc[0] == "mine"
 
 
 def test_the_table_is_read_as_it_was_written(records, tmp_path):

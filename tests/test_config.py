@@ -107,13 +107,11 @@ def test_a_configuration_survives_json_and_no_two_share_a_name():
         ({"head": "foo"}, "'foo'"),
         ({"network": "unet", "head": "resize"}, "'resize'"),
         ({"aspp_rates": ()}, r"got \(\)"),
-        ({"learning_rate": -1}, "-1"),
         ({"learning_rate": math.nan}, "nan"),
         ({"coefficient": 20}, "coefficient 20"),
         ({"loss": "mse_dice"}, "coefficient None"),
         ({"loss": "mse_dice", "coefficient": math.inf}, "inf"),
         ({"epochs": 0}, "got 0"),
-        ({"seed": -1}, "got -1"),
         ({"seed": 1.5}, "got 1.5"),
         ({"seed": 2**63}, "below 2"),
         *(

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from seghw.config import COCO3, SHAPES5, class_specs
-from seghw.data.dataset import SegmentationSet, augment, batches, tight_box
+from seghw.data.dataset import SegmentationSet, augment, batches
 from seghw.errors import BadInput
 
 
@@ -86,14 +85,6 @@ def test_batches_cover_everything_once(count, size, seed):
     given_out = list(batches(count, size, seed))
     assert sorted(np.concatenate([[], *given_out]).tolist()) == list(range(count))
     assert all(len(part) == size for part in given_out[:-1])
-
-
-@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any))
-def test_a_tight_box_holds_the_mask_and_touches_it_on_every_side(mask):
-    x0, y0, x1, y1 = tight_box(mask)
-    inside = mask[y0 : y1 + 1, x0 : x1 + 1]
-    assert inside.sum() == mask.sum()
-    assert all(side.any() for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
 
 
 def test_augmented_images_and_masks_move_together_and_by_the_seed_alone():

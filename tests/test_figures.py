@@ -21,7 +21,7 @@ from seghw.config import COCO3, RUNS, class_specs
 from seghw.data.dataset import SegmentationSet
 from seghw.data.shapes import generate
 from seghw.errors import BadInput
-from seghw.report import beyond, stats
+from seghw.report import beyond, figures, stats
 from seghw.report.figures import FIGURES, make_figures, of_ours, parse_numbers
 from seghw.report.results import Records
 
@@ -59,6 +59,16 @@ def test_the_same_records_give_the_same_bytes_whatever_the_users_settings(tmp_pa
         assert picture.mode in ("RGB", "RGBA"), "true color"
 
 
+def test_every_picture_has_words_of_its_own(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {1: FIGURES[1]})
+    monkeypatch.setattr(figures, "_tables", lambda _: {})
+    monkeypatch.setattr(beyond, "BEYOND", {})
+    make_figures(out=tmp_path, records=records)
+    text = (tmp_path / "corrected/README.md").read_text(encoding="utf-8")
+    assert "![MSE (value against iteration): seed " in text
+    assert "Of 3 runs (3 seeds), the one with the highest" in text
+
+
 def test_missing_records_are_named(tmp_path):
     with pytest.raises(BadInput, match="no runs for shapes, report, mse"):
         make_figures("1", out=tmp_path, records=Records(tmp_path, "smoke"))
@@ -72,7 +82,10 @@ def test_a_pair_shows_the_best_and_the_worst_run_on_the_same_scales(records, bes
     files = RUNS.glob(f"laptop/shapes5-report-{runs}-seed[012]/run.json")
     scores = [json.loads(path.read_bytes())["epochs"][-1]["validation_iou"] for path in files]
     (one, caption), (other, below) = (FIGURES[n](records, "report") for n in (best, worst))
-    assert f"Of {len(scores)} runs" in caption
+    assert (
+        f"Of {len(scores)} runs (3 learning rates, {'3 coefficients, ' * (best > 4)}3 seeds"
+        in caption
+    )
     assert f"at the end ({max(scores):.3f})" in caption
     assert f"at the end ({min(scores):.3f})" in below
     for ax, same in zip(one.axes, other.axes, strict=True):

@@ -25,22 +25,19 @@ def test_a_folder_appears_whole_in_an_empty_place_only(tmp_path):
     with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "set") as folder:
         (folder / "part").write_text(f"half {1 / 0}")
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "set").mkdir()
-    with atomic_folder(tmp_path / "set") as folder:
+    place = tmp_path / "set"
+    place.mkdir()
+    with atomic_folder(place) as folder:
         (folder / "part").write_text("whole")
-    with (
-        pytest.raises(FileExistsError, match="set already exists"),
-        atomic_folder(folder.parent / "set"),
-    ):
+    with pytest.raises(FileExistsError, match="set already exists"), atomic_folder(place):
         pass
-    assert (tmp_path / "set" / "part").read_text() == "whole"
+    assert (place / "part").read_text() == "whole"
 
 
 PLACES = {
     "a device": lambda path: os.devnull,
     "a pipe": lambda path: os.mkfifo(path),
     "a link": lambda path: path.symlink_to(path.with_name("mine")),
-    "a broken link": lambda path: path.symlink_to(path.with_name("nowhere")),
     "a link to itself": lambda path: path.symlink_to(path),
     "a folder": os.mkdir,
     "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),

@@ -84,30 +84,20 @@ def test_boundary_f_is_that_of_brute_force(pair, tolerance):
         np.testing.assert_allclose(scores[at], expected)
 
 
-@given(mask_pairs())
-def test_components_are_those_of_a_flood(pair):
-    masks, numbers = pair[0], components(pair[0])
-    for at in np.ndindex(numbers.shape):
-        left, parts = {tuple(map(int, pixel)) for pixel in np.argwhere(masks[at])}, 0
-        while left:
-            parts, edge = parts + 1, {left.pop()}
-            while edge:
-                near = {(y + dy, x + dx) for y, x in edge for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
-                edge = near & left
-                left -= edge
-        assert numbers[at] == parts
+def test_a_diagonal_step_joins_components():
+    masks = np.array([[[[1, 0, 0, 1], [0, 1, 0, 0]], [[0, 0, 0, 0], [0, 0, 0, 0]]]], bool)
+    assert components(masks).tolist() == [[2, 0]]
 
 
 def test_the_bootstrap_agrees_with_scipys():
-    assert metrics.interval(np.arange(101.0), level=0.9).tolist() == pytest.approx([5, 95])
+    assert metrics.interval(np.arange(101.0)).tolist() == pytest.approx([2.5, 97.5])
     counts = count(*random_masks(3, (40, 2, 6, 6)))
-    ours = metrics.interval(iou(metrics.resample(counts, times=2000)).mean(1), level=0.9)
+    ours = metrics.interval(iou(metrics.resample(counts, times=2000)).mean(1))
     theirs = stats.bootstrap(
         (np.arange(40),),
         lambda images: iou(counts[images].sum(0)).mean(),
         vectorized=False,
         n_resamples=1000,
-        confidence_level=0.9,
         method="percentile",
         rng=0,
     ).confidence_interval

@@ -13,10 +13,6 @@ FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 
 
-def test_there_are_six_chapters():
-    assert [path.name[:3] for path in PATHS] == [f"0{number}_" for number in range(1, 7)]
-
-
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
 def path(request) -> Path:
     return request.param

@@ -3,10 +3,12 @@
 import dataclasses
 import html
 import json
+import math
 import re
 import shutil
 from itertools import pairwise
 
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
@@ -48,6 +50,9 @@ def test_numbers_of_the_committed_runs():
     count = {w: int(numbers.runs(records, w)[0]) for w in ("all", "grid", "further", "changed")}
     assert count["all"] == len(list((RUNS / "laptop").glob("*/run.json")))
     assert count["all"] == count["grid"] + count["further"] + count["changed"]
+    other = Records()  # of the shapes' runs none has the scenes' coefficient in the grid
+    other.runs = records.runs.query("dataset == 'shapes5' and part == ''").assign(coefficient=100.0)
+    assert numbers.runs(other, "grid")[0] == "0"
     text, run_ids = numbers.spread(records)
     scores = []
     for run in run_ids:
@@ -104,6 +109,27 @@ def test_runs_that_are_missing_leave_a_gap_with_the_command(built):
     )
     assert "python -m seghw sweep" in missing
     assert ("<img" in missing, "<img" in there) == (False, True)
+    sources = json.loads((built / "report.json").read_text(encoding="utf-8"))["sources"]
+    of_meaning = {source["meaning"]: source["text"] for source in sources}
+    assert len(of_meaning) == len(sources), "no two numbers have the same words"
+    shown = of_meaning["The report's sentences with the verdict not supported."]
+    assert shown.isdigit()
+    assert "(no runs)" not in [of_meaning[m] for m in of_meaning if "can be predicted" in m]
+    assert "(1 seed)" in str(of_meaning), "and not 1 seeds"
+
+
+def test_seeds_are_counted_and_json_holds_finite_numbers_only(monkeypatch):
+    data = dict.fromkeys(("title", "rule", "blocks", "figures", "rows", "settings"), "")
+    source = dict.fromkeys(("text", "meaning", "function"), "")
+    data["sources"] = [source | {"runs": [{"name": "a", "seeds": s}]} for s in ("12", "1-2")]
+    text = page.html(data, {}, page.HERE)
+    assert ", seed 12<" in text
+    assert ", seeds 1-2<" in text
+    table = pd.DataFrame({"iteration": [1, 2, 3], "mse": [1, math.nan, math.inf], "dice": 2.0})
+    monkeypatch.setattr(page, "history", lambda _: table)
+    curves = page._curves(Records())
+    assert "NaN" not in json.dumps(curves, allow_nan=False)
+    assert curves[0]["mse"] == [[1], [1.0]]
 
 
 def test_the_same_records_give_the_same_bytes(built, few_runs, tmp_path):

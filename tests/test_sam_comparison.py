@@ -8,7 +8,7 @@ import pytest
 
 from seghw.cli import main
 from seghw.data import shapes
-from seghw.report.sam_comparison import compare, match, predicted_boxes
+from seghw.report.sam_comparison import Comparison, match, predicted_boxes
 from seghw.sam import Segments, box_masks, objects_of
 
 
@@ -46,10 +46,14 @@ def comparison(data, truths):
         return Segments(masks, np.ones(len(masks), np.float32))
 
     ours = {"report": np.zeros_like(data.masks), "corrected": data.masks}
+    made = Comparison(SimpleNamespace(name="oracle"), data, np.arange(8), lambda: ours)
     with pytest.MonkeyPatch.context() as patch:
-        for answer in (boxes, points, everything):
-            patch.setattr(f"seghw.sam.segment_{answer.__name__}", answer)
-        return compare(SimpleNamespace(name="oracle"), data, ours, np.arange(8))
+        patch.setattr("seghw.sam.segment_boxes", boxes)
+        assert made.true_boxes.any(), "nothing else need be asked for them"
+        patch.setattr("seghw.sam.segment_points", points)
+        patch.setattr("seghw.sam.segment_everything", everything)
+        assert len(made.rows)
+    return made
 
 
 @pytest.fixture

@@ -23,11 +23,6 @@ def script(monkeypatch):
     return module
 
 
-@pytest.fixture(scope="module")
-def data():
-    return shapes.generate(12, seed=0)
-
-
 def test_the_model_is_that_which_is_shipped(script):
     """With SAM's shared, frozen frequencies."""
     state = torch.random.get_rng_state()
@@ -72,7 +67,8 @@ def test_the_objective_by_hand(script):
     assert unsure == pytest.approx(5 * np.log(2) + 1 - 3 / 5)
 
 
-def test_the_command_writes_what_load_sam_reads(script, data, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_what_load_sam_reads(script, tmp_path, monkeypatch, capsys):
+    data = shapes.generate(6, seed=0)
     drawn = {"shapes": data.subset(slice(0, 3)), "scenes": data.subset(slice(3, 6))}
     monkeypatch.setattr(script, "drawn", lambda split: drawn)
     out, refined = tmp_path / "out", tmp_path / "refined"

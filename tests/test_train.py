@@ -37,9 +37,8 @@ def files(folder):
 def test_a_run_leaves_its_record(smoke_runs, smoke_run):
     assert files(smoke_run).keys() == {"counts.npz", "history.csv", WEIGHTS, "run.json"}
     run = read_run(smoke_run)
-    assert (run["status"], run["images"], run["part"], run["run_id"]) == (
-        ("finished", 64, "", smoke_run.name)
-    )
+    about = [run[name] for name in ("status", "images", "part", "run_id")]
+    assert about == ["finished", 64, "", smoke_run.name]
     assert TrainConfig.from_dict({k: run[k] for k in CONFIG.to_dict()}) == run["config"] == CONFIG
     assert [row["epoch"] for row in run["epoch_scores"]] == [1, 2]
     assert run["score"] == run["validation_iou"] == run["epoch_scores"][-1]["validation_iou"]

@@ -4,8 +4,10 @@ import json
 import os
 import runpy
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from ipywidgets import IntSlider
 from matplotlib.figure import Figure
 from pycocotools import mask as coco
 
@@ -14,6 +16,7 @@ from seghw.config import COCO3, ROOT
 from seghw.data import SegmentationSet
 from seghw.runs import load_runs
 from seghw.sam import Segments
+from seghw.widgets.explorers import Explorer
 
 
 @pytest.fixture
@@ -69,6 +72,17 @@ def test_an_object_whose_own_mask_is_not_known_is_not_scored(asked):
     canvas.points = [[1, 1, 1]]
     assert "not scored against the cat 2 of 2" in canvas.text
     assert canvas.truth == b""
+
+
+def test_a_question_that_fails_is_answered_and_a_drawing_that_fails_is_closed(monkeypatch):
+    canvas, sent = widgets.PromptCanvas(None, np.zeros((3, 8, 12), np.uint8)), []
+    monkeypatch.setattr(canvas, "send", sent.append)
+    with pytest.raises(AttributeError):
+        canvas.points = [[1, 1, 1]]  # there is no segmenter
+    assert sent == ["answered"]
+    with pytest.raises(TypeError):
+        Explorer(lambda axes: None, (1, 1), 1, unknown=IntSlider())
+    assert plt.get_fignums() == []
 
 
 def test_everything_has_a_color_an_object_and_the_small_lie_on_the_large(monkeypatch):

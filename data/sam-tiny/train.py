@@ -38,7 +38,7 @@ from seghw.data.dataset import SegmentationSet
 from seghw.data.splits import cached_scenes, digest
 from seghw.devices import best_device, threads_for
 from seghw.io import atomic_folder, atomic_write
-from seghw.report.sam_comparison import mean_over_objects, score_objects
+from seghw.report.sam_comparison import ask_true_boxes, mean_over_objects, score_objects
 from seghw.sam import SAM_TINY_NAME, Segmenter, objects_of
 
 SIDE = 64  # of the square it sees, in pixels
@@ -321,7 +321,10 @@ def score(model: nn.Module, data: SegmentationSet) -> dict[str, Any]:
     ``click_1`` ... the masks for so many clicks.
     """
     segmenter = Segmenter(SAM_TINY_NAME, model, processor())
-    images = [score_objects(segmenter, data, i)[0] for i in range(len(data))]
+    images = [
+        score_objects(segmenter, data, i, ask_true_boxes(segmenter, data, i), {})
+        for i in range(len(data))
+    ]
     names = {"box_filled": "filling the true box", "box": "segmenter, true box"}
     names |= {f"click_{count}": f"segmenter, clicks: {count}" for count in (1, 3, 5)}
     objects = sum(len(scores[names["box"]]) for scores in images)

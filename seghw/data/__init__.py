@@ -3,13 +3,3 @@
 from seghw.data import coco, purdue, shapes
 from seghw.data.dataset import SegmentationSet
 from seghw.data.splits import default_dataset, describe_data, open_split
-
-__all__ = [
-    "SegmentationSet",
-    "coco",
-    "default_dataset",
-    "describe_data",
-    "open_split",
-    "purdue",
-    "shapes",
-]

@@ -30,12 +30,6 @@ from seghw.runs import best_setting, by_coefficient
 # -- the sets ---------------------------------------------------------------------------------
 
 _PAIRS = 4  # images per row of a gallery, each beside its masks
-_GALLERIES = {
-    "shapes": "The first {pairs} test images with one to five objects, each beside its masks, "
-    "which hold visible pixels only ({name}).",
-    "coco": "The first {pairs} test images of each class, each beside its masks, at {size} as the "
-    "network sees them ({name}).",
-}
 
 
 def gallery(records: Records, family: str) -> Drawn:
@@ -43,8 +37,11 @@ def gallery(records: Records, family: str) -> Drawn:
     data = records.test_set(family)
     present, objects = data.masks.any(axis=(2, 3)), np.array([len(boxes) for boxes in data.boxes])
     rows = {spec.name: present[:, c] for c, spec in enumerate(data.classes)}
+    height, width = data.images.shape[2:]
+    about = f"of each class, each beside its masks, at {height} x {width} as the network sees them"
     if family == "shapes":
         rows = {f"{n} object{'s' * (n > 1)}": objects == n for n in range(1, 6)}
+        about = "with one to five objects, each beside its masks, which hold visible pixels only"
     figure, axes = nb.new_figure(8, 1.05 * len(rows) + 0.6, len(rows), _PAIRS)
     for line, (label, chosen) in zip(axes, rows.items(), strict=True):
         indices = np.flatnonzero(chosen)[:_PAIRS]
@@ -58,10 +55,7 @@ def gallery(records: Records, family: str) -> Drawn:
     for ax in axes[0]:
         ax.set_title("image | masks")
     nb.legend(figure, data.classes)
-    height, width = data.images.shape[2:]
-    return figure, _GALLERIES[family].format(
-        pairs=_PAIRS, size=f"{height} x {width}", name=data.name
-    )
+    return figure, f"The first {_PAIRS} test images {about} ({data.name})."
 
 
 def distributions(records: Records) -> Drawn:
@@ -406,8 +400,8 @@ def draw_claims(table: pd.DataFrame) -> Figure:
         (unit, list(rows.groupby(["sentence", "reading"], sort=False))) for unit, rows in panels
     ]
     heights = [len(lines) + 0.9 for _, lines in panels]
-    ratios = {"gridspec_kw": {"height_ratios": heights}}
-    figure, axes = nb.new_figure(9, 0.36 * sum(heights) + 0.6, len(panels), 1, **ratios)
+    size = (9, 0.36 * sum(heights) + 0.6)
+    figure, axes = nb.new_figure(*size, len(panels), 1, height_ratios=heights)
     for ax, (unit, lines) in zip(axes[:, 0], panels, strict=True):
         _scale(ax, unit, np.concatenate([rows.estimate for _, rows in lines]))
         labels = []
@@ -467,10 +461,10 @@ def _draw_line(ax: Axes, y: float, rows: pd.DataFrame, styles: dict) -> None:
         ax.plot(row.estimate, place, zorder=3, **_marker(row.verdict, color))
 
 
-_OF_RUNS = (dotted_beside_dense, dice_floors, class_curves, balanced_coefficients, full_size)
 #: What goes to ``beyond/``, by file name.
 BEYOND: dict[str, Callable[[Records], Drawn]] = {
-    **{draw.__name__: draw for draw in (*_OF_RUNS, speed_run)},
+    **{draw.__name__: draw for draw in (dotted_beside_dense, dice_floors, class_curves)},
+    **{draw.__name__: draw for draw in (balanced_coefficients, full_size, speed_run)},
     "gallery_shapes": partial(gallery, family="shapes"),
     "gallery_scenes": partial(gallery, family="coco"),
     **{draw.__name__: draw for draw in (distributions, ablation, claims)},

@@ -1,12 +1,18 @@
 """Every sentence that the report asserts, measured on runs: the table of all, and the verdicts.
 
-The table is ``figures/claims.csv``, which ``make figures`` writes and everything else reads:
-chapters, page, figures and command line.
+The table is ``figures/claims.csv``, which ``make figures`` writes. Chapters and command line read
+it; figures and page measure anew.
+
+The path of a verdict: a claim of ``run_claims`` or ``image_claims`` gets runs from a ``Group`` and
+makes rows of them with ``effect``, whose intervals are those of ``stats.summary``. ``_judged`` adds
+each row's verdict by ``stats.verdict``: that is the table's column ``verdict``. ``verdicts`` makes
+the verdict on a sentence from its deciding rows, by ``stats.sentence``.
 """
 
 import math
 import textwrap
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,7 +48,7 @@ def measure(records: Any, keys: Collection[str] | None = None) -> pd.DataFrame:
 
     Args:
         records: ``results.Records``.
-        keys: of the sentences wanted; default all.
+        keys: of the sentences wanted, default all; ``BadInput`` for one that is no claim's.
 
     Returns:
         One row per effect, ordered by sentence, the shapes first. ``sentence`` (its number) and
@@ -52,16 +58,13 @@ def measure(records: Any, keys: Collection[str] | None = None) -> pd.DataFrame:
         logarithms for a ratio; ``image_error``, the part that is due to the choice of images;
         ``margin``; ``seeds_needed``, after which the row is sure to be decided; ``verdict``;
         ``deciding``, whether the sentence rests on it; ``exact``; ``note``; ``run_ids``.
-
-    Raises:
-        BadInput: a key is not a claim's.
     """
     if unknown := set(keys or ()) - set(CLAIMS):
         raise BadInput(
             f"no claim has the key {', '.join(sorted(unknown))}; try {', '.join(CLAIMS)}"
         )
     groups = [Group(records, *names) for names in product(DRAWN, RECIPES)]
-    full = Group(type(records)(records.folder, "full"), "shapes", "report")
+    full = Group(replace(records, profile="full"), "shapes", "report")
     rows = []
     for key in CLAIMS if keys is None else [key for key in CLAIMS if key in keys]:
         measured = [row for group in groups for row in _rows(key, group)]
@@ -159,11 +162,7 @@ def _turning(labels: pd.Index, judged: list[tuple[str, float]], verdict: str) ->
 
 
 def read_claims(path: str | Path = CSV) -> pd.DataFrame:
-    """The table that ``make figures`` wrote.
-
-    Raises:
-        BadInput: it is missing or damaged.
-    """
+    """The table that ``make figures`` wrote; ``BadInput`` if it is missing or damaged."""
     texts = ("reading", "detail", "unit", "dataset", "judged_on", "note", "run_ids")
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(texts, str))[COLUMNS]
@@ -196,9 +195,14 @@ def basis(row: Any) -> str:
     """
     if row.exact or not row.seeds:
         return "exact" if row.exact else "no runs"
-    seeds = f"{row.seeds} seed{'' if row.seeds == 1 else 's'} ({row.judged_on})"
+    seeds = f"{seeds_text(row.seeds)} ({row.judged_on})"
     chose = ", which chose too" if row.chosen_on_same else ""
     return f"{row.images} images{'~' * math.isnan(row.image_error)}, {seeds}{chose}"
+
+
+def seeds_text(*counts: int) -> str:
+    """``1 seed``, ``13 seeds``; of both sides of a difference ``1 and 13 seeds``."""
+    return f"{' and '.join(map(str, counts))} seed{'' if counts[-1] == 1 else 's'}"
 
 
 def power(row: Any) -> str:

@@ -2,6 +2,10 @@
 
 ``FIGURES`` maps each number to the function that draws it, and its arguments. A function takes the
 records and a recipe, and returns the figure and its caption.
+
+From ``make figures`` to a picture: ``python -m seghw figures`` calls ``make_figures``. It has each
+function of ``FIGURES`` draw for each recipe, and those of ``beyond.BEYOND`` once. ``save`` writes
+the caption below and the file, such as ``figures/report/fig01.png``.
 """
 
 import re
@@ -27,7 +31,7 @@ from seghw.config import DRAWN, RECIPES, REPORT_LOSSES
 from seghw.config import FIGURES as FIGURES_FOLDER
 from seghw.errors import BadInput
 from seghw.io import atomic_write
-from seghw.notebook import CEILING, Drawn, describe_run, set_name
+from seghw.notebook import CEILING, SET_NAMES, Drawn, describe_run
 from seghw.report.results import Records, write_table
 from seghw.runs import SETTING, by_coefficient, history
 
@@ -72,12 +76,15 @@ def training(records: Records, recipe: str, which: str, family: str, loss: str) 
     score = "it diverged" if run.status == "diverged" else f"{run.score:.3f}"
     nb.legend(figure, loc="outside right center", ncols=1)
     thin = " Thin gray lines: the same settings with other seeds." if siblings else ""
+    counts = ranked[["learning_rate", "coefficient", "seed"]].nunique()
+    varied = ", ".join(f"{n} {name.replace('_', ' ')}s" for name, n in counts.items() if n > 1)
+    runs = f"{len(ranked)} runs ({varied})" if varied else "one run"
     return figure, (
-        f"{which.capitalize()} training curve with {REPORT_LOSSES[loss]} on {set_name(run)}. "
-        f"{describe_run(run)} Of {len(ranked)} runs over learning rates, coefficients and seeds, "
-        f"the one with the {RANKS[which]} validation mean IoU at the end ({score}).{thin} Losses "
-        f"are means over {_smoothed(run)} iterations (pale: this run's, unsmoothed). The best and "
-        "the worst run of a loss are drawn on the same scales."
+        f"{which.capitalize()} training curve with {REPORT_LOSSES[loss]} on "
+        f"{SET_NAMES[run.dataset]}. {describe_run(run)} Of {runs}, the one with the "
+        f"{RANKS[which]} validation mean IoU at the end ({score}).{thin} Losses are means over "
+        f"{_smoothed(run)} iterations (pale: this run's, unsmoothed). The best and the worst run "
+        "of a loss are drawn on the same scales."
     )
 
 
@@ -103,11 +110,11 @@ def coefficients(records: Records, recipe: str, which: str, family: str) -> Draw
     seeds = "one seed" if len(tried[shown]) == 1 else f"{len(tried[shown])} seeds"
     others = ", ".join(f"{c:g}: {mean:.3f}" for c, mean in means.items() if c != shown)
     return figure, (
-        f"{which.capitalize()} coefficient of the Dice term on {set_name(best)}: {shown:g}, "
-        f"{RANKS[which]} mean validation IoU over {seeds} ({means[shown]:.3f}; {others}), each "
-        "coefficient at its best learning rate. Of each coefficient its best seed, which the "
-        f"legend names; faint lines: the other seeds. Losses are means over {_smoothed(best)} "
-        f"iterations. {describe_run(best)}"
+        f"{which.capitalize()} coefficient of the Dice term on {SET_NAMES[best.dataset]}: "
+        f"{shown:g}, {RANKS[which]} mean validation IoU over {seeds} ({means[shown]:.3f}; "
+        f"{others}), each coefficient at its best learning rate. Of each coefficient its best "
+        "seed, which the legend names; faint lines: the other seeds. Losses are means over "
+        f"{_smoothed(best)} iterations. {describe_run(best)}"
     )
 
 
@@ -156,13 +163,13 @@ def result(records: Records, recipe: str, family: str, loss: str, k: int) -> Dra
     evaluation = records.evaluation(family, recipe, loss)
     i, run = records.image(family, PANEL_PERCENTILES[k]), evaluation.run
     score = _number(evaluation.image_iou[i])
-    title = f"{nb.loss_name(run)} ({recipe}), {set_name(run)}: IoU {score}"
+    title = f"{nb.loss_name(run)} ({recipe}), {SET_NAMES[run.dataset]}: IoU {score}"
     return nb.evaluation_panel(evaluation.data, evaluation.masks, i, title), (
-        f"{REPORT_LOSSES[loss]}, result {k + 1} on {set_name(run)}. {describe_run(run)} Test image "
-        f"{i}, IoU {score} (all {len(evaluation.data)} test images: {evaluation.iou:.3f}). A "
-        "class's frame has its color; the white line is the true boundary. Chosen by rule: the "
-        f"image at the {PANEL_PERCENTILES[k]}th percentile of the per-image IoU of the corrected "
-        "recipe's best MSE + Dice run."
+        f"{REPORT_LOSSES[loss]}, result {k + 1} on {SET_NAMES[run.dataset]}. {describe_run(run)} "
+        f"Test image {i}, IoU {score} (all {len(evaluation.data)} test images: "
+        f"{evaluation.iou:.3f}). A class's frame has its color; the white line is the true "
+        f"boundary. Chosen by rule: the image at the {PANEL_PERCENTILES[k]}th percentile of the "
+        "per-image IoU of the corrected recipe's best MSE + Dice run."
     )
 
 
@@ -173,18 +180,19 @@ def _number(value: float) -> str:
 # -- objects: figures 35 to 45 ----------------------------------------------------------------
 
 OF_NO_OBJECT = (255, 255, 255)
-_COLORING = (
-    "One color per object, the same for both; white is what our network predicted outside of the "
-    "boxes of that class, a wrong class included. {run}"
+_WHITE = (
+    "white is what our network predicted outside of the boxes of that class, a wrong class "
+    "included. {run}"
 )
+_COLORING = f"One color per object, the same for both; {_WHITE}"
 #: What is said of a picture by what stands beside the image.
 TEXTS = {
     ("sam", "ours"): "Comparison {n} on {set}, test image {i}: (a) the segmenter ({sam}), "
     f"prompted with the true box; (b) our network, which sees the image alone. {_COLORING}",
     ("sam",): "The segmenter's ({sam}) output {n} on {data}, test image {i}, prompted with the "
     "true boxes. One color per object. The same under both recipes: our network has no part in it.",
-    ("ours",): "Our network's output for images 1 to 4 on {set}, in the colors of figures 40 to "
-    f"43. {_COLORING}",
+    ("ours",): "Our network's output for images 1 to 4 on {set}, one color per object as in "
+    f"figures 40 to 43; {_WHITE}",
     ("ours", "sam"): f"Our network's output for image {{n}} on {{set}}. {_COLORING} The "
     "segmenter's output ({sam}), which the report leaves out, stands beside it.",
 }
@@ -222,7 +230,12 @@ def objects(
     names = [f"object {n}" for n in range(1, most + 1)] + ["of no object"] * ("ours" in sides)
     entries = zip(names, [*nb.object_colors(most), OF_NO_OBJECT], strict=False)
     nb.legend(figure, [SimpleNamespace(name=name, color=color) for name, color in entries])
-    words = {"n": ks[0] + 1, "i": images[0], "set": set_name(run), "run": describe_run(run)}
+    words = {
+        "n": ks[0] + 1,
+        "i": images[0],
+        "set": SET_NAMES[run.dataset],
+        "run": describe_run(run),
+    }
     words |= {"sam": records.segmenter.name if "sam" in sides else "", "data": data.name}
     return figure, TEXTS[tuple(sides)].format(**words)
 
@@ -255,15 +268,20 @@ def of_ours(evaluation: Any, i: int) -> np.ndarray:
 # -- numbers and files ------------------------------------------------------------------------
 
 
-_CASES, _RANKS = list(product(REPORT_LOSSES, DRAWN)), ("best", "worst")
+_CASES = list(product(REPORT_LOSSES, DRAWN))
 _DRAWINGS = (
-    *(partial(training, which=w, family=f, loss=s) for w in _RANKS for s, f in _CASES),
-    *(partial(coefficients, which=w, family=f) for w in _RANKS for f in DRAWN),
+    # 1 to 6, 7 to 12
+    *(partial(training, which=w, family=f, loss=s) for w in RANKS for s, f in _CASES),
+    # 13 to 16
+    *(partial(coefficients, which=w, family=f) for w in RANKS for f in DRAWN),
+    # 17 to 34
     *(partial(result, family=f, loss=s, k=k) for s, f in _CASES for k in range(3)),
+    # 35 to 39
     *(partial(objects, family="coco", ks=(k,), sides=("sam", "ours")) for k in range(5)),
+    # 40 to 43
     *(partial(objects, family="shapes", ks=(k,), sides=("sam",)) for k in range(4)),
-    partial(objects, family="shapes", ks=range(4), sides=("ours",)),
-    partial(objects, family="shapes", ks=(4,), sides=("ours", "sam")),
+    partial(objects, family="shapes", ks=range(4), sides=("ours",)),  # 44
+    partial(objects, family="shapes", ks=(4,), sides=("ours", "sam")),  # 45
 )
 #: Figure number, as the report has it, to the function that draws it for a recipe.
 FIGURES = dict(enumerate(_DRAWINGS, start=1))
@@ -282,10 +300,8 @@ def make_figures(
         records: what to draw them from; default, the committed ones.
 
     Returns:
-        The files written. The same records give the same bytes.
-
-    Raises:
-        BadInput: a number that is not a figure's, or records that are missing.
+        The files written. The same records give the same bytes; ``BadInput`` for a number that is
+        not a figure's, or for records that are missing.
     """
     numbers = parse_numbers(only) if only else sorted(FIGURES)
     out, records = Path(out), records or Records()
@@ -299,7 +315,7 @@ def make_figures(
 
         of_name = BEYOND.items()
         pictures |= {out / f"beyond/{name}.png": partial(draw, records) for name, draw in of_name}
-    captions = defaultdict(dict)
+    captions = defaultdict(list)
     with mpl.rc_context(), tqdm(total=len(tables) + len(pictures), unit="file", delay=1) as bar:
         nb.use_style()
         for name, make in tables.items():
@@ -310,36 +326,31 @@ def make_figures(
             bar.set_description(path.name, refresh=False)
             figure, caption = draw()
             number = f"Figure {int(path.stem[3:])}. " if path.stem.startswith("fig") else ""
-            captions[path.parent][path.name] = number + caption
+            described = f"![{nb.describe(figure)}]({path.name})"
+            captions[path.parent].append(f"{described}\n\n{number}{caption}\n")
             save(figure, number + caption, path)
             bar.update()
     for folder, texts in {} if only else captions.items():
-        lines = [f"![{text.split('.')[0]}]({name})\n\n{text}\n" for name, text in texts.items()]
         with atomic_write(folder / "README.md") as path:
-            text = "\n".join([f"# Figures: `{folder.name}`\n", *lines])
+            text = "\n".join([f"# Figures: `{folder.name}`\n", *texts])
             path.write_text(text, encoding="utf-8", newline="\n")
     return [*(out / name for name in tables), *pictures]
 
 
 def _tables(records: Records) -> dict[str, Callable[[], pd.DataFrame]]:
     """By file: the evaluated runs' images, the segmenter's numbers, and the claims."""
-    from seghw.report.sam_comparison import as_table
 
     def images(recipe: str, family: str, loss: str) -> pd.DataFrame:
         return records.evaluation(family, recipe, loss).table()
 
     cases = product(RECIPES, DRAWN, REPORT_LOSSES)
     tables = {f"{'-'.join(case)}.csv": partial(images, *case) for case in cases}
-    tables["sam.csv"] = lambda: as_table(map(records.sam_comparison, DRAWN))
+    tables["sam.csv"] = lambda: pd.concat([records.sam_comparison(family).rows for family in DRAWN])
     return tables | {"claims.csv": lambda: records.measurements}
 
 
 def parse_numbers(text: str) -> list[int]:
-    """``"17-19,45"`` to ``[17, 18, 19, 45]``.
-
-    Raises:
-        BadInput: not of that form, or not figures of the report.
-    """
+    """``"17-19,45"`` to ``[17, 18, 19, 45]``; ``BadInput`` for others than the report's figures."""
     numbers: set[int] = set()
     for part in text.split(","):
         if not re.fullmatch(r"\s*\d{1,9}\s*(-\s*\d{1,9}\s*)?", part):
@@ -360,10 +371,10 @@ def save(figure: Figure, caption: str, path: Path) -> None:
         figure.savefig(temporary, metadata={"Software": None})
 
 
-def evaluation_panels(evaluation: Any, folder: str | Path, count: int) -> list[Path]:
+def evaluation_panels(evaluation: Any, folder: Path, count: int) -> None:
     """Write ``count`` panels to ``folder``, evenly spaced over the per-image IoU."""
     order, run = np.argsort(evaluation.image_iou, kind="stable"), evaluation.run.run_id
-    count, paths = min(count, len(order)), []
+    count = min(count, len(order))
     places = ((np.arange(count) + 0.5) * len(order) / count).astype(int)
     with mpl.rc_context():
         nb.use_style()
@@ -371,6 +382,4 @@ def evaluation_panels(evaluation: Any, folder: str | Path, count: int) -> list[P
             title = f"{run}: IoU {_number(evaluation.image_iou[i])}"
             figure = nb.evaluation_panel(evaluation.data, evaluation.masks, int(i), title)
             caption = f"Image {i} of {evaluation.data.name}, {title}, number {place + 1} of "
-            paths.append(Path(folder) / f"image{i:05d}.png")
-            save(figure, f"{caption}{len(order)} from below.", paths[-1])
-    return paths
+            save(figure, f"{caption}{len(order)} from below.", folder / f"image{i:05d}.png")

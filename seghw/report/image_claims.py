@@ -6,9 +6,11 @@ masks are compared on the pixels that the network can predict: a mask that is ri
 best MSE + Dice runs stand for "my model".
 """
 
+from functools import lru_cache
 from operator import sub, truediv
 
 import numpy as np
+import pandas as pd
 
 from seghw import metrics
 from seghw.config import FULL
@@ -162,11 +164,11 @@ def conservative(group: Group) -> Rows:
 # -- SAM ------------------------------------------------------------------------------------------
 
 
-def against_sam(group: Group, reading: str, unit: str, table: str, score: Score) -> Row:
-    """A score of the segmenter, which is told the true boxes, and of the network.
+@lru_cache(maxsize=8)  # of the groups of two calls of ``measure``; three sentences ask for each
+def beside_sam(group: Group) -> tuple[pd.DataFrame, list[Tables], int]:
+    """The runs that judge, of each the draws of its counts and the segmenter's, and their images.
 
-    SAM-tiny is not SAM, nor is anything else that sees less than a published SAM: such rows stand
-    in the table and decide nothing.
+    Tables by whose they are, "sam" or "ours", and by name, as ``on`` takes it.
     """
     from seghw.evaluate import count_tables  # takes torch
 
@@ -174,17 +176,29 @@ def against_sam(group: Group, reading: str, unit: str, table: str, score: Score)
     if runs.empty:
         raise BadInput(f"{group.dataset}, recipe {group.recipe}: no counts of test images")
     (runs,) = by.judges(runs)
-    sam, segmenter = group.records.sam_comparison(group.family), group.records.segmenter
-    tables = count_tables(sam.masks["segmenter, true boxes"], sam.data, runs.config.iloc[0])
-    theirs = on(tables, table)
-    ours = [on(stats.counts_of(folder), table)[sam.picked] for folder in runs.folder]
-    both = [stats.draw({"sam": theirs, "ours": of_run}) for of_run in ours]
-    combine = truediv if unit == RATIO else sub
-    scores = np.array([combine(score(c["sam"]), score(c["ours"])) for c in both])
+    sam, names = group.records.sam_comparison(group.family), ("pixels", "boundary")
+    tables = count_tables(sam.true_boxes, sam.data, runs.config.iloc[0])
+    theirs, draws = {("sam", name): on(tables, name) for name in names}, []
+    for folder in runs.folder:
+        of_run = stats.counts_of(folder)
+        ours = {("ours", name): on(of_run, name)[sam.picked] for name in names}
+        draws.append(stats.draw(theirs | ours))
+    return runs, draws, len(sam.picked)
+
+
+def against_sam(group: Group, reading: str, unit: str, table: str, score: Score) -> Row:
+    """A score of the segmenter, which is told the true boxes, and of the network.
+
+    SAM-tiny is not SAM, nor is anything else that sees less than a published SAM: such rows stand
+    in the table and decide nothing.
+    """
+    runs, draws, images = beside_sam(group)
+    combine, segmenter = truediv if unit == RATIO else sub, group.records.segmenter
+    scores = np.array([combine(score(c["sam", table]), score(c["ours", table])) for c in draws])
     name = segmenter.name.partition(",")[0]
     note = f"{name} is not SAM; no published SAM has been run"
     note *= segmenter.side < PUBLISHED_SIDE
-    more = {"images": len(sam.picked), "image_error": stats.image_error(unit, scores)}
+    more = {"images": images, "image_error": stats.image_error(unit, scores)}
     reading += f": {name} (true boxes) {'/' if unit == RATIO else 'minus'} the network"
     return by.effect(reading, unit, scores[:, 0], [runs], deciding=not note, note=note, **more)
 

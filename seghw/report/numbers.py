@@ -1,11 +1,13 @@
 """The numbers in the report's text: a function each, computed from the runs.
 
 A number's docstring says what it is; ``{0}``, ``{1}``, ... in it stand for the arguments that the
-text gives. A function takes ``Records`` and returns the number as text, and the runs that it comes
-from.
+text gives, ``{words}`` for all of them. A function takes ``Records`` and returns the number as
+text, and the runs that it comes from.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,19 +15,22 @@ import pandas as pd
 import torch
 
 from seghw import metrics
-from seghw.config import COEFFICIENTS, DATASETS, FULL, RECIPES, SEEDS
+from seghw.config import DATASETS, DRAWN, FULL, RECIPES, TrainConfig
 from seghw.config import REPORT_LOSSES as LOSSES
 from seghw.errors import BadInput
 from seghw.evaluate import predictable_step
 from seghw.network import MUNet
 from seghw.notebook import SET_NAMES
 from seghw.report import claims, stats
+from seghw.report.claims import seeds_text
 from seghw.report.image_claims import DEEPEST, dice_floor, taps_inside
 from seghw.report.results import Records
 from seghw.report.run_claims import Group, with_counts
 from seghw.runs import history
 
 Computed = tuple[str, Iterable[str]]  # as text, and ids of the runs
+#: The report's network predicts one row and one column of so many, whatever it was trained on.
+STEP = predictable_step(TrainConfig("shapes5", "report", "mse", 1e-3))
 
 
 def shapes(records: Records) -> Group:
@@ -42,21 +47,15 @@ def ids_of(records: Records, row: Any) -> list[str]:
     return [f"{records.profile}/{run}" for run in row.run_ids.split()]
 
 
-def seeds_text(*tables: pd.DataFrame) -> str:
-    """``"mean of 16 seeds"``, or the numbers of both sides of a difference."""
-    counts = [str(len(table)) for table in tables]
-    plural = "s" * (counts[-1] != "1")
-    return f"mean{'s' * (len(counts) > 1)} of {' and '.join(counts)} seed{plural}"
-
-
 def runs(records: Records, which: str) -> Computed:
     """Runs of the profile, {0}: the grid has the report's losses and coefficients and first seeds;
     further are other seeds, coefficients and rates; changed those of another network or training.
     """
-    table = records.runs
-    coefficients = [c for family in COEFFICIENTS.values() for c in (0, *family)]
-    usual, first = table.part == "", table.seed.isin(SEEDS)
-    grid = usual & first & table.loss.isin(LOSSES) & table.coefficient.isin(coefficients)
+    table, of_grid = records.runs, set()
+    for case in product(DRAWN, RECIPES, LOSSES):
+        with suppress(BadInput):  # there are none
+            of_grid |= set(records.grid(*case).run_id)
+    usual, grid = table.part == "", table.run_id.isin(of_grid)
     chosen = {"all": table, "grid": table[grid], "further": table[usual & ~grid]}
     return str(len({**chosen, "changed": table[~usual]}[which])), ()
 
@@ -83,7 +82,7 @@ def test_images(records: Records) -> Computed:
 
 
 def verdicts(records: Records, *words: str) -> Computed:
-    """The report's sentences with the verdict {0}."""
+    """The report's sentences with the verdict {words}."""
     sentences = claims.verdicts(records.measurements)
     return str(sentences.verdict.str.startswith(" ".join(words)).sum()), ()
 
@@ -96,19 +95,16 @@ def comparisons(records: Records, which: str) -> Computed:
     return str(is_open.sum() if which == "open" else len(rows)), ()
 
 
-def never_predicted(records: Records) -> Computed:
+def never_predicted(_: Records) -> Computed:
     """Share of the pixels that hold the output layer's bias whatever the image is."""
-    step = predictable_step(shapes(records).best("mse_dice").config.iloc[0])
-    return f"{1 - 1 / step**2:.0%}", ()
+    return f"{1 - 1 / STEP**2:.0%}", ()
 
 
 def ceiling(records: Records, family: str) -> Computed:
     """Mean IoU of the true test masks ({0}), cut to the pixels that can be predicted."""
     masks = records.test_set(family).masks
-    best = Group(records, family, "report").best("mse_dice")
-    step = predictable_step(best.config.iloc[0])
     most = np.zeros_like(masks)
-    most[:, :, ::step, ::step] = masks[:, :, ::step, ::step]
+    most[:, :, ::STEP, ::STEP] = masks[:, :, ::STEP, ::STEP]
     return f"{np.nanmean(metrics.iou(metrics.count(most, masks).sum(0))):.2f}", ()
 
 
@@ -130,15 +126,14 @@ def bottom(records: Records) -> Computed:
 
 def taps(records: Records) -> Computed:
     """Taps of nine on the feature map at the largest rate, mean over its positions."""
-    rate = shapes(records).best("mse_dice").aspp_rates.iloc[0][-1]
-    return f"{taps_inside(rate, int(bottom(records)[0])):.1f}", ()
+    return f"{taps_inside(TrainConfig.aspp_rates[-1], int(bottom(records)[0])):.1f}", ()
 
 
 def floor(records: Records) -> Computed:
     """Least value of the report's Dice loss over a batch with the dotted head, mean of the test
     images of the shapes."""
     shares = records.test_set("shapes").masks.mean(axis=(2, 3))
-    floors = [dice_floor(share, dotted=True) if share else 1.0 for share in shares.ravel()]
+    floors = np.where(shares > 0, dice_floor(shares, dotted=True), 1.0)
     return f"{np.mean(floors) * RECIPES['report'].batch_size * shares.shape[1]:.1f}", ()
 
 
@@ -162,7 +157,7 @@ def dice_stays(records: Records) -> Computed:
     """Dice loss at the end of the best setting with Dice alone, shapes, report."""
     best = shapes(records).best("dice")
     ends = [history(run).dice.iloc[-1] for _, run in best.iterrows()]
-    return f"{np.mean(ends):.1f} ({seeds_text(best)})", ids(best)
+    return f"{np.mean(ends):.1f} (mean of {seeds_text(len(best))})", ids(best)
 
 
 def iou(records: Records, family: str, recipe: str, loss: str) -> Computed:
@@ -173,18 +168,19 @@ def iou(records: Records, family: str, recipe: str, loss: str) -> Computed:
         raise BadInput("No run of it has counts of its test images.")
     counts = np.array([stats.counts_of(folder)["pixels"].sum(0) for folder in runs.folder])
     score = np.nanmean(metrics.iou(counts), axis=1).mean()
-    return f"{score:.3f} ({seeds_text(runs)})", ids(runs)
+    return f"{score:.3f} (mean of {seeds_text(len(runs))})", ids(runs)
 
 
 def effect(records: Records, key: str, row: str = "0") -> Computed:
-    """Measurement {0} of the recipe report on the shapes, with its 95 % interval."""
+    """Row of the claim {words} (counted from 0; without a number the first), recipe report, shapes,
+    with its 95 % interval."""
     dataset, table = records.dataset("shapes"), records.measurements
     rows = table[(table.claim == key) & (table.recipe == "report") & (table.dataset == dataset)]
     if len(rows) <= int(row):
         raise BadInput("It was not measured.")
     chosen = list(rows.itertuples())[int(row)]
     text = claims.effect_text(chosen).removesuffix(f" {stats.RATIO}")
-    return f"{text} ({chosen.seeds} seeds)", ids_of(records, chosen)
+    return f"{text} ({seeds_text(chosen.seeds)})", ids_of(records, chosen)
 
 
 def spread(records: Records) -> Computed:
@@ -193,7 +189,7 @@ def spread(records: Records) -> Computed:
     tried = shapes(records).coefficients()
     widths = {c: table.score.max() - table.score.min() for c, table in tried.items()}
     widest = max(widths, key=widths.get)
-    text = f"{widths[widest]:.3f} ({len(tried[widest])} seeds of coefficient {widest:g})"
+    text = f"{widths[widest]:.3f} ({seeds_text(len(tried[widest]))} of coefficient {widest:g})"
     return text, ids(tried[widest])
 
 
@@ -207,13 +203,13 @@ def between(records: Records, what: str) -> Computed:
 
 
 def gain(records: Records, family: str, profile: str | None = None) -> Computed:
-    """Validation IoU of the best setting of MSE + Dice minus that of the best of MSE ({0}),
-    report."""
+    """Validation IoU of the best setting of MSE + Dice minus that of the best of MSE
+    ({words}), report."""
     records = Records(records.folder, profile) if profile else records
     group = Group(records, family, "report")
     return _difference(group.best("mse_dice"), group.best("mse"), "+")
 
 
 def _difference(more: pd.DataFrame, less: pd.DataFrame, sign: str) -> Computed:
-    text = f"{more.score.mean() - less.score.mean():{sign}.3f} ({seeds_text(more, less)})"
-    return text, ids(more, less)
+    seeds = f"means of {seeds_text(len(more), len(less))}"
+    return f"{more.score.mean() - less.score.mean():{sign}.3f} ({seeds})", ids(more, less)

@@ -18,14 +18,16 @@ from typing import Any
 
 import jinja2
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import typst
 from markupsafe import Markup
 from tqdm.auto import tqdm
 
 from seghw import notebook as nb
-from seghw.config import DRAWN, RECIPES, REPORT_LOSSES, ROOT
+from seghw.config import DRAWN, RECIPES, REPORT_LOSSES
 from seghw.errors import BadInput
+from seghw.evaluate import outputs
 from seghw.io import atomic_write
 from seghw.notebook import Drawn
 from seghw.report import claims, numbers
@@ -33,7 +35,10 @@ from seghw.report.beyond import BEYOND
 from seghw.report.figures import FIGURES, parse_numbers
 from seghw.report.results import Records, write_table
 from seghw.report.run_claims import ranges
-from seghw.widgets.live import live_parts
+from seghw.runs import history
+from seghw.sam import segment_points
+from seghw.train import load_network
+from seghw.widgets.canvas import Canvas, OutputCanvas, PromptCanvas
 
 HERE = Path(__file__).parent
 TITLE = "Semantic segmentation with mUNet and ASPP: a report, retold and judged"
@@ -46,23 +51,13 @@ LIVE = {
 _SPAN = re.compile(r"(\{.*?\}|\*\*.*?\*\*|\[.*?\]\(#.*?\))")
 
 
-def build_report(records: Records | None = None, out: str | Path = ROOT / "dist/report") -> Path:
+def build_report(records: Records, out: Path) -> Path:
     """Write ``report.html``, ``report.pdf``, what the PDF was set from, and ``claims.csv``.
 
-    Nothing is trained and nothing is fetched; the same records give the same bytes. What has no
-    runs leaves a gap that names the command which trains them.
-
-    Args:
-        records: what it rests on; default, the committed ones.
-        out: folder, made if missing.
-
-    Returns:
-        The folder.
-
-    Raises:
-        BadInput: there are no runs at all.
+    They go to ``out``, a folder that is made if missing and returned. Nothing is trained and
+    nothing is fetched; the same records give the same bytes. What has no runs leaves a gap that
+    names the command which trains them; ``BadInput`` if there are no runs at all.
     """
-    records, out = records or Records(), Path(out)
     if records.runs.empty:
         raise BadInput(f"{records.folder / records.profile} holds no runs; `sweep` trains them")
     lines = (HERE / "report.md").read_text(encoding="utf-8").splitlines()
@@ -211,7 +206,8 @@ class Document:
 
     def _number(self, name: str, *arguments: str) -> dict[str, Any]:
         function = getattr(numbers, name)
-        meaning = " ".join(function.__doc__.format(*arguments).split())
+        about = function.__doc__.format(*arguments, words=" ".join(arguments))
+        meaning = " ".join(about.split())
         try:
             text, run_ids = function(self.records, *arguments)
         except BadInput as error:  # records that are missing leave a gap, not a crash
@@ -238,16 +234,12 @@ class Document:
         return shown.to_dict("records")
 
     def _grouped(self, run_ids: Iterable[str]) -> list[dict[str, Any]]:
-        """Runs as settings and seeds, with their row in the table of settings."""
+        """Runs as settings and seeds."""
         seeds: dict[str, list[int]] = {}
         for run in run_ids:
             name, _, seed = run.rpartition("-seed")
             seeds.setdefault(name, []).append(int(seed))
-        places = {setting["name"]: k for k, setting in enumerate(self.settings, 1)}
-        return [
-            {"name": name, "seeds": ranges(each), "place": places[name]}
-            for name, each in seeds.items()
-        ]
+        return [{"name": name, "seeds": ranges(each)} for name, each in seeds.items()]
 
 
 def settings_of(records: Records) -> Iterator[dict[str, Any]]:
@@ -261,3 +253,79 @@ def settings_of(records: Records) -> Iterator[dict[str, Any]]:
         text += f", {diverged} diverged" * bool(diverged)
         loss, seeds = nb.loss_name(runs.iloc[0]), ranges(runs.seed)
         yield {"name": name, "seeds": seeds, "score": text, "loss": loss}
+
+
+# -- what the page can be asked without a kernel: curves, a threshold, clicks ---------------------
+
+_POINTS = 150  # of a curve; more cannot be told apart at the width of the page
+_CLICKS = 16  # along each side of the picture
+
+
+def live_parts(records: Records) -> dict[str, Any]:
+    """State of the page's live parts, as JSON can hold it; what lacks records is left out."""
+    parts = {}
+    for name, make in {"curves": _curves, "threshold": _threshold, "clicks": _clicks}.items():
+        try:
+            parts[name] = make(records)
+        except BadInput:
+            continue
+    return parts
+
+
+def _curves(records: Records) -> list[dict[str, Any]]:
+    """Terms of the loss and the score of the best run of each loss, data set and recipe."""
+    curves = []
+    for case in product(DRAWN, RECIPES, REPORT_LOSSES):
+        run = records.ranked(*case).iloc[-1]
+        table, epochs = history(run), run.epoch_scores
+        table = table.iloc[np.unique(np.linspace(0, len(table) - 1, _POINTS).round().astype(int))]
+        curve = {"name": f"{run.dataset}, {run.recipe}: {nb.loss_name(run)}, seed {run.seed}"}
+        for term in ("mse", "dice"):
+            known = table[np.isfinite(table[term])]  # JSON has no other numbers
+            values = [float(f"{value:.4g}") for value in known[term]]
+            curve[term] = [known.iteration.tolist(), values]
+        scores = {
+            e["epoch"]: e["validation_iou"] for e in epochs if e["validation_iou"] is not None
+        }
+        curve["iou"] = [[*scores], [*scores.values()]]
+        curves.append(curve)
+    return curves
+
+
+def _threshold(records: Records) -> dict[str, Any]:
+    """The corrected network's output for one test image of the shapes."""
+    evaluation = records.evaluation("shapes", "corrected", "mse_dice")
+    run, data, i = evaluation.run, evaluation.data, records.image("shapes", 50)
+    network, images = load_network(run.folder), data.images[i : i + 1]
+    [output] = outputs(network, images, run.config.settings, run.dataset)
+    canvas = OutputCanvas(images[0], output[0].numpy(), data.classes, run.config.settings.threshold)
+    canvas.truth = data.masks[i].tobytes()
+    return {"canvas": _state(canvas), "image": i}
+
+
+def _clicks(records: Records) -> dict[str, Any]:
+    """The segmenter's mask for a click on each point of a grid, one test image of the scenes."""
+    data, i = records.test_set("coco"), records.image("coco", 70)
+    image = data.images[i]
+    places = ((np.arange(_CLICKS) + 0.5) * image.shape[-1] / _CLICKS).astype(int)
+    points = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 1, 2)
+    canvas = PromptCanvas(records.segmenter, image, data.subset([i]))
+    answers = []
+    for mask, trust in zip(*segment_points(records.segmenter, image, points), strict=True):
+        text, truth = canvas.describe(mask, trust)
+        answers.append({"text": text, "mask": _text(mask), "truth": _text(truth)})
+    canvas.buttons = ["larger", "smaller"]
+    name = records.segmenter.name
+    return {"canvas": _state(canvas), "image": i, "name": name, "side": _CLICKS, "answers": answers}
+
+
+def _state(canvas: Canvas) -> dict[str, Any]:
+    return {
+        name: {"bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+        for name in Canvas.class_own_traits(sync=True)
+        for value in [getattr(canvas, name)]
+    }
+
+
+def _text(mask: np.ndarray) -> str:
+    return base64.b64encode(np.packbits(mask).tobytes()).decode()

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 
 def evaluate_run(run: Any, data: SegmentationSet) -> "Evaluation":
-    """The masks of a run, a row of ``runs.load_runs``, on a set with its classes.
+    """The masks of a run, a row of ``runs.load_runs``, on a set.
 
-    Raises:
-        BadInput: the run's weights are missing, or the set has other classes than the run.
+    ``BadInput`` if the run's weights are missing, or the set has other classes than the run.
     """
     from seghw.evaluate import Evaluation, predict  # here, for a curve is drawn without torch
     from seghw.train.records import load_network
@@ -123,11 +122,14 @@ class Records:
         return int(order[round(percentile / 100 * (known - 1))])
 
     def sam_comparison(self, family: str) -> Any:
-        """``sam_comparison.compare``, of the best MSE + Dice runs on a sample of the test set."""
-        from seghw.report.sam_comparison import compare
+        """``sam_comparison.Comparison`` with the best MSE + Dice runs, on some of the test set."""
+        from seghw.report.sam_comparison import Comparison
 
-        segmenter, data = self.segmenter, self.test_set(family)
+        data = self.test_set(family)
         count = min(whole_number("images", self.sam_images, least=1), len(data))
         picked = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
-        ours = {r: self.evaluation(family, r, "mse_dice").masks[picked] for r in RECIPES}
-        return compare(segmenter, data.subset(picked), ours, picked)
+
+        def ours() -> dict[str, np.ndarray]:
+            return {r: self.evaluation(family, r, "mse_dice").masks[picked] for r in RECIPES}
+
+        return Comparison(self.segmenter, data.subset(picked), picked, ours)

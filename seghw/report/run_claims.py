@@ -237,9 +237,8 @@ def dice_bounded(group: Group) -> Rows:
 def ratios(runs: pd.DataFrame, weight: float = 1.0, suffix: str = "") -> np.ndarray:
     """MSE over weight x Dice, or of their gradients at the output: median over training, a run."""
     terms = [history(run) for run in runs.itertuples()]
-    with np.errstate(divide="ignore"):  # without a gradient of Dice the ratio is infinite
-        medians = [np.median(t["mse" + suffix] / t["dice" + suffix]) for t in terms]
-    return np.array(medians) / weight
+    # Without a gradient of Dice the ratio is infinite.
+    return np.array([np.median(t["mse" + suffix] / t["dice" + suffix]) for t in terms]) / weight
 
 
 def both_ratios(name: str, runs: pd.DataFrame, weight: float = 1.0, detail: str = "") -> Rows:

@@ -16,6 +16,7 @@ which says how much the choice of images matters, not the seed of training.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -30,19 +31,66 @@ from seghw.metrics import class_mean, ratio
 CLICKS = (1, 3, 5)
 #: Distance at which outlines still meet, as a share of the diagonal (Cheng et al., CVPR 2021).
 TOLERANCE = 0.02
-COLUMNS = ["protocol", "who", "score", "value", "low", "high"]
+COLUMNS = ["data", "segmenter", "protocol", "who", "score", "value", "low", "high"]
 Score = Callable[[np.ndarray], np.ndarray]  # of counts (..., C, k), a number each
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Comparison:
-    """A segmenter and our network on the same images."""
+    """A segmenter and our network on the same images; nothing is asked before it is needed."""
 
     segmenter: sam.Segmenter
     data: SegmentationSet  # the images and the truth
     picked: np.ndarray  # int64 (N,), which images of the test set these are
-    masks: dict[str, np.ndarray]  # by who predicted them, bool (N, C, H, W)
-    rows: pd.DataFrame  # COLUMNS: one row per number
+    ours: Callable[[], Mapping[str, np.ndarray]]  # gives masks by recipe, bool (N, C, H, W) each
+
+    def __post_init__(self) -> None:
+        # An image is encoded once, whether its true boxes are asked for alone or with the rest.
+        self.prompted = cache(partial(ask_true_boxes, self.segmenter, self.data))
+
+    @cached_property
+    def true_boxes(self) -> np.ndarray:
+        """The segmenter's masks for the true boxes, by class, bool (N, C, H, W)."""
+        masks = np.zeros_like(self.data.masks)
+        for i in self._images():
+            _add(masks[i], self.data.boxes[i], self.prompted(i))
+        return masks
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Every number of the comparison, one row each, with the columns ``COLUMNS``."""
+        data, ours, objects = self.data, self.ours(), defaultdict(list)
+        best, matched, found = [], [], {name: np.zeros_like(data.masks) for name in ours}
+        for i in self._images():
+            here = {name: predicted[i] for name, predicted in ours.items()}
+            scores = score_objects(self.segmenter, data, i, self.prompted(i), here)
+            for who, values in scores.items():
+                objects[who].append(values)
+            for name, predicted in here.items():
+                boxes = predicted_boxes(predicted)
+                corners = [box[1:] for box in boxes]
+                answer = sam.segment_boxes(self.segmenter, data.images[i], corners)
+                _add(found[name][i], boxes, answer.masks)
+            truth, exact = sam.objects_of(data, i)
+            everything = sam.segment_everything(self.segmenter, data.images[i]).masks
+            # Nobody knows whether a mask on an object that is not known exactly is right.
+            everything = everything[~lies_on(everything, truth[~exact].any(0)[None])[:, 0]]
+            matched.append([(*match(everything, truth[exact]), 1)])
+            best.append(pairwise_iou(everything, truth[exact]).max(axis=0, initial=0))
+        masks = {"segmenter, true boxes": self.true_boxes}
+        for name in ours:
+            masks |= {f"ours, {name}": ours[name], f"segmenter, boxes found by {name}": found[name]}
+        numbers = [
+            *(("objects", who, "mean IoU", *mean_over_objects(v)) for who, v in objects.items()),
+            *(("classes", *row) for row in _class_scores(masks, data)),
+            *(
+                ("automatic", "segmenter", name, *with_interval(score, np.array(matched)))
+                for name, score in AUTOMATIC.items()
+            ),
+            ("automatic", "segmenter", "mean best IoU", *mean_over_objects(best)),
+        ]
+        names = data.name, self.segmenter.name
+        return pd.DataFrame([(*names, *row) for row in numbers], columns=COLUMNS)
 
     def table(self, protocol: str) -> pd.DataFrame:
         """``objects``, ``classes`` or ``automatic``: who by score, as ``0.91 [0.89, 0.93]``."""
@@ -51,57 +99,21 @@ class Comparison:
         table = rows.assign(text=texts).pivot(index="who", columns="score", values="text")
         return table.loc[rows.who.unique(), rows.score.unique()]
 
-
-def as_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """One row per number, under the names of data set and segmenter."""
-    tables = [(c.data.name, c.segmenter.name, c.rows) for c in comparisons]
-    return pd.concat(
-        rows.assign(data=data, segmenter=name)[["data", "segmenter", *COLUMNS]]
-        for data, name, rows in tables
-    )
+    def _images(self) -> Iterable[int]:
+        about = {"desc": self.segmenter.name, "unit": "image", "leave": False, "delay": 2}
+        return tqdm(range(len(self.data)), **about)
 
 
-def compare(
-    segmenter: sam.Segmenter,
-    data: SegmentationSet,
-    ours: Mapping[str, np.ndarray],
-    picked: np.ndarray,
-) -> Comparison:
-    """Every number of the comparison; ``ours`` has masks by recipe, bool (N, C, H, W) each."""
-    objects, best, matched = defaultdict(list), [], []
-    masks = {"segmenter, true boxes": np.zeros_like(data.masks)}
-    for name, predicted in ours.items():
-        masks |= {f"ours, {name}": predicted}
-        masks |= {f"segmenter, boxes found by {name}": np.zeros_like(predicted)}
-    for i in tqdm(range(len(data)), desc=segmenter.name, unit="image", leave=False, delay=2):
-        here = {name: predicted[i] for name, predicted in ours.items()}
-        scores, prompted = score_objects(segmenter, data, i, here)
-        answers = {"segmenter, true boxes": (data.boxes[i], prompted)}
-        for name, predicted in here.items():
-            boxes = predicted_boxes(predicted)
-            found = sam.segment_boxes(segmenter, data.images[i], [box[1:] for box in boxes]).masks
-            answers[f"segmenter, boxes found by {name}"] = boxes, found
-        for who, (boxes, found) in answers.items():
-            for (class_index, *_), mask in zip(boxes, found, strict=True):
-                masks[who][i, class_index] |= mask
-        for who, values in scores.items():
-            objects[who].append(values)
-        truth, exact = sam.objects_of(data, i)
-        everything = sam.segment_everything(segmenter, data.images[i]).masks
-        # Nobody knows whether a mask on an object that is not known exactly is right.
-        everything = everything[~lies_on(everything, truth[~exact].any(0)[None])[:, 0]]
-        matched.append([(*match(everything, truth[exact]), 1)])
-        best.append(pairwise_iou(everything, truth[exact]).max(axis=0, initial=0))
-    numbers = [
-        *(("objects", who, "mean IoU", *mean_over_objects(v)) for who, v in objects.items()),
-        *(("classes", *row) for row in _class_scores(masks, data)),
-        *(
-            ("automatic", "segmenter", name, *with_interval(score, np.array(matched)))
-            for name, score in AUTOMATIC.items()
-        ),
-        ("automatic", "segmenter", "mean best IoU", *mean_over_objects(best)),
-    ]
-    return Comparison(segmenter, data, picked, masks, pd.DataFrame(numbers, columns=COLUMNS))
+def ask_true_boxes(segmenter: sam.Segmenter, data: SegmentationSet, i: int) -> np.ndarray:
+    """The segmenter's masks for image i's true boxes, bool (K, H, W)."""
+    corners = [box[1:] for box in data.boxes[i]]
+    return sam.segment_boxes(segmenter, data.images[i], corners).masks
+
+
+def _add(masks: np.ndarray, boxes: Sequence[Box], answers: np.ndarray) -> None:
+    """Each box's answer to its class's mask, of one image's."""
+    for (class_index, *_), answer in zip(boxes, answers, strict=True):
+        masks[class_index] |= answer
 
 
 # -- objects ----------------------------------------------------------------------------------
@@ -111,22 +123,22 @@ def score_objects(
     segmenter: sam.Segmenter,
     data: SegmentationSet,
     i: int,
-    ours: Mapping[str, np.ndarray] | None = None,
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Ask for image i's objects by their true boxes and by clicks.
+    prompted: np.ndarray,
+    ours: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Score image i's objects: ``prompted``, what the true boxes gave, and answers to clicks.
 
     Rows "inside the true box" are scored there alone, and not on other objects of the class, which
     our network may rightly predict; ``ours`` has its masks by recipe, bool (C, H, W) each.
 
     Returns:
-        By who was asked for what, the IoU of each object that is known exactly, float64 (k,); and
-        the masks for all true boxes, bool (K, H, W).
+        By who was asked for what, the IoU of each object that is known exactly, float64 (k,).
     """
     masks, exact = sam.objects_of(data, i)
     kinds, corners = [box[0] for box in data.boxes[i]], [box[1:] for box in data.boxes[i]]
     filled = sam.box_masks(corners, masks.shape[1:])
     inside = (filled & (masks | ~data.masks[i, kinds]))[exact]
-    truth, prompted = masks[exact], sam.segment_boxes(segmenter, data.images[i], corners).masks
+    truth = masks[exact]
     answers = {
         "filling the true box": filled[exact],
         "segmenter, true box": prompted[exact],
@@ -139,10 +151,10 @@ def score_objects(
             answers[f"segmenter, clicks: {count}"] = given
         further = [sam.next_click(*pair) for pair in zip(truth, given, strict=True)]
         placed = np.append(placed, np.reshape(further, (-1, 1, 3)), axis=1).astype(int)
-    for name, predicted in (ours or {}).items():
+    for name, predicted in ours.items():
         answers[f"ours inside the true box, {name}"] = predicted[kinds][exact] & inside
     counts = {who: metrics.count(m[:, None], truth[:, None]) for who, m in answers.items()}
-    return {who: metrics.iou(table)[:, 0] for who, table in counts.items()}, prompted
+    return {who: metrics.iou(table)[:, 0] for who, table in counts.items()}
 
 
 def predicted_boxes(masks: np.ndarray) -> list[Box]:

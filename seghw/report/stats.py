@@ -10,7 +10,7 @@ machine learning benchmarks" (MLSys 2021).
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -203,7 +203,19 @@ def image_error(unit: str, scores: np.ndarray) -> float:
     return float(np.nanstd(scores.mean(0))) if len(scores) else math.nan
 
 
-@cache
+def _until_changed(read: Callable[[Path], Tables]) -> Callable[[Path], Tables]:
+    """What a function makes of a run's counts is remembered until they are written anew."""
+    remembered = cache(lambda folder, _: read(folder))
+
+    @wraps(read)
+    def of_run(folder: Path) -> Tables:
+        path = folder / "counts.npz"
+        return remembered(folder, path.stat().st_mtime_ns if path.is_file() else None)
+
+    return of_run
+
+
+@_until_changed
 def counts_of(folder: Path) -> Tables:
     """A run's counts, and what must be put together image by image.
 
@@ -226,7 +238,7 @@ def counts_of(folder: Path) -> Tables:
     return tables
 
 
-@cache
+@_until_changed
 def drawn(folder: Path) -> Tables:
     return draw(counts_of(folder))
 

@@ -3,13 +3,3 @@
 from seghw.train.records import build_network, load_network
 from seghw.train.run import Run, learning_rate, train
 from seghw.train.sweeps import grid, sweep
-
-__all__ = [
-    "Run",
-    "build_network",
-    "grid",
-    "learning_rate",
-    "load_network",
-    "sweep",
-    "train",
-]

@@ -11,16 +11,3 @@ from seghw.widgets.explorers import (
     explore_dilation,
     explore_runs,
 )
-
-__all__ = [
-    "OutputCanvas",
-    "PromptCanvas",
-    "draw_balance",
-    "draw_decision",
-    "draw_runs",
-    "draw_taps",
-    "explore_balance",
-    "explore_decision",
-    "explore_dilation",
-    "explore_runs",
-]

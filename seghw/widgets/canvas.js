@@ -155,7 +155,8 @@ function render({ model, el }) {
     undo: () => send({ points: model.get("points").slice(0, -1) }),
     clear: () => send({}),
     everything: () => send({ everything: true }),
-    copy: () => navigator.clipboard.writeText(model.get("coco"))
+    // On an unencrypted page there is no clipboard, which is a refusal as well.
+    copy: () => Promise.resolve().then(() => navigator.clipboard.writeText(model.get("coco")))
       .then(() => (output.textContent = "copied as annotations of COCO"),
         () => (output.textContent = "the browser refuses to copy; in Python it is the canvas's .coco")),
     save,
@@ -198,6 +199,10 @@ function render({ model, el }) {
       else if (Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0)) * scale * zoom > 8)
         send({ box: [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)] });
       else click(cross, event.shiftKey || event.button === 2 ? 0 : 1);
+    },
+    pointercancel: () => { // as when a touch becomes a gesture of the system's
+      from = to = null;
+      draw();
     },
     contextmenu: (event) => {
       event.preventDefault();

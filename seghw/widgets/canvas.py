@@ -114,6 +114,12 @@ class PromptCanvas(Canvas):
         self.observe(self._answer, ["points", "box", "everything"])
 
     def _answer(self, _) -> None:
+        try:
+            self._segment()
+        finally:  # an interrupt is an answer, too; the same words twice would be no change
+            self.send("answered")
+
+    def _segment(self) -> None:
         from seghw.sam import segment_boxes, segment_everything, segment_points
 
         start = time.perf_counter()
@@ -159,7 +165,6 @@ class PromptCanvas(Canvas):
             self.labels, self.text, self.coco = labels.tobytes(), text, json.dumps(_coco(masks))
             self.colors = [*map(list, object_colors(len(masks)))] if self.everything else [BLUE]
             self.truth = b"" if truth is None else truth.tobytes()
-        self.send("answered")  # the same words twice would be no change
 
 
 def _object_names(truth: SegmentationSet) -> list[str]:

@@ -39,11 +39,12 @@ class Explorer(widgets.Box):
 
         def redraw(**values: object) -> None:
             word.value = "<em>drawing ...</em>"
+            figure, axes = plt.subplots(1, columns, figsize=size, gridspec_kw=margins)
             try:
-                _, axes = plt.subplots(1, columns, figsize=size, gridspec_kw=margins)
                 draw(axes, **values)
                 plt.show()
             finally:
+                plt.close(figure)  # which a drawing that fails would leave open
                 word.value = "&nbsp;"
 
         picture = widgets.VBox([word, widgets.interactive_output(redraw, controls)])
@@ -54,10 +55,10 @@ class Explorer(widgets.Box):
         return "To be moved in JupyterLab, with a running kernel. A still picture stands above."
 
 
-def draw_taps(ax: Axes, picture: np.ndarray, rate: int, row: int, column: int) -> int:
-    """Lay the nine taps of a dilated 3 x 3 kernel over a picture; returns how many are on the map.
+def draw_taps(ax: Axes, picture: np.ndarray, rate: int, row: int, column: int) -> None:
+    """Lay the nine taps of a dilated 3 x 3 kernel over a picture.
 
-    Those outside it, which read zeros, are hollow.
+    Those outside of the map, which read zeros, are hollow.
 
     Args:
         ax: where to draw.
@@ -81,7 +82,6 @@ def draw_taps(ax: Axes, picture: np.ndarray, rate: int, row: int, column: int) -
     margin = 7
     ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
     ax.set_title(f"rate {rate}, map {height} x {width}:\n{inside} of 9 taps inside")
-    return inside
 
 
 def explore_dilation(images: Mapping[int, np.ndarray]) -> Explorer:
@@ -145,7 +145,7 @@ def explore_balance(target: torch.Tensor) -> Explorer:
 
 def draw_decision(
     axes: np.ndarray, output: np.ndarray, truth: np.ndarray, low: float, high: float = np.inf
-) -> float:
+) -> None:
     """One class's raw output, and what a band makes of it: right, wrong and missed pixels.
 
     Args:
@@ -153,9 +153,6 @@ def draw_decision(
         output: of the network for one class, float (H, W).
         truth: that class's mask, bool (H, W).
         low, high: a pixel is predicted between them; infinity makes the band a threshold.
-
-    Returns:
-        The IoU of the predicted mask, 0..1; NaN if neither mask has a pixel.
     """
     predicted = (output > low) & (output < high)
     nb.show(axes[0], output, "raw output", cmap="cividis")
@@ -165,11 +162,10 @@ def draw_decision(
     colors = [tuple(round(255 * share) for share in to_rgb(color)) for color in named.values()]
     score = float(iou(count(predicted[None, None], truth[None, None]))[0, 0])
     band = f"output > {low:g}" if high == np.inf else f"{low:g} < output < {high:g}"
-    nb.show(axes[1], nb.overlay(None, outcomes, colors, 1.0), f"{band}: IoU {score:.2f}")
+    nb.show(axes[1], nb.overlay(None, outcomes, colors), f"{band}: IoU {score:.2f}")
     for name, color in named.items():
         axes[1].scatter([], [], marker="s", color=color, label=name)
     axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, columnspacing=1)
-    return score
 
 
 def explore_decision(

@@ -31,13 +31,6 @@ from seghw.widgets import OutputCanvas
 output = np.arange(3 * 8 * 12, dtype=np.float32).reshape(3, 8, 12) - 0.5
 OutputCanvas(np.zeros((3, 8, 12), np.uint8), output, COCO3)
 """,
-    "decision": """
-%matplotlib inline
-import numpy as np
-from seghw.widgets import explore_decision
-output = np.linspace(-20, 180.5, 64).reshape(8, 8)
-explore_decision({"report": (output, output > 60, (25, 85))})
-""",
 }
 
 

@@ -57,13 +57,6 @@ def center():
     return first_click(masks[largest])[:2], data.boxes[2][largest][1:]
 
 
-def test_a_click_on_an_object_gives_its_mask_and_undo_takes_it_back(page, canvas, center):
-    canvas.click(position=place(canvas, *center[0]))
-    assert score(page) > 0.7
-    page.get_by_role("button", name="Undo").click()
-    told(page, "Click on an object")
-
-
 def drag(page, canvas, start, end):
     frame = canvas.bounding_box()
     for act, (x, y) in ((page.mouse.down, start), (page.mouse.up, end)):
@@ -74,6 +67,11 @@ def drag(page, canvas, start, end):
 
 def test_a_drag_draws_a_box_and_moves_its_corner(page, canvas, center):
     x0, y0, x1, y1 = center[1]
+    canvas.hover()
+    page.mouse.down()
+    canvas.dispatch_event("pointercancel")
+    page.mouse.up()
+    told(page, "Click on an object")
     drag(page, canvas, (x0, y0), (x1, y1))
     before = score(page)
     assert before > 0.7
@@ -105,8 +103,9 @@ def test_everything_has_a_color_an_object(page, canvas):
 def test_zoom_keeps_the_pixel_under_the_cross(page, canvas, center):
     picture = "document.querySelector('.seghw-canvas canvas').toDataURL()"
     canvas.click(position=place(canvas, *center[0]))
-    told(page, "predicted IoU")
-    canvas.press("Escape")
+    assert score(page) > 0.7
+    page.get_by_role("button", name="Undo").click()
+    told(page, "Click on an object")
     before = page.evaluate(picture)
     canvas.press("+")
     assert page.evaluate(picture) != before, "another part of the picture"
@@ -140,6 +139,9 @@ def test_the_mask_can_be_taken_along(page, canvas, center):
     picture = np.array(Image.open(download.value.path()).convert("L"))
     assert (coco.decode(annotation["segmentation"]) * 255 == picture).all()
     assert annotation["area"] == (picture > 0).sum() > 0
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {})")  # as over plain http
+    page.get_by_role("button", name="Copy COCO JSON").click()
+    told(page, "refuses to copy")
 
 
 def test_outputs_are_read_under_the_pointer_and_under_the_cross(lab, browser):
@@ -158,14 +160,4 @@ def test_outputs_are_read_under_the_pointer_and_under_the_cross(lab, browser):
     assert told(page, "row 3, column 6").endswith("pizza 42 (predicted), cat 138, bus 234")
     canvas.click()
     assert page.get_by_role("button", name="Undo").count() == 0, "nothing can be clicked here"
-    page.close()
-
-
-def test_the_band_begins_where_it_was_set_and_its_readout_is_whole(lab, browser):
-    page, _ = open_notebook(browser, lab, "decision.ipynb")
-    run_first_cell(page)
-    readout = page.locator(".widget-slider .widget-readout")
-    readout.wait_for(timeout=90_000)
-    assert re.findall(r"\d+", readout.inner_text()) == ["25", "85"]
-    assert readout.evaluate("e => e.scrollWidth <= e.clientWidth"), "nothing is cut off"
     page.close()
