@@ -54,9 +54,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: (of_file[item.path], shuffled.get(item, 0)))
 
 
-# -- what no test may leave behind -----------------------------------------------------------------
-
-
 _NOT_OURS = ("PYTEST_", "TORCHINDUCTOR_")  # torch notes its folder for what it compiles
 
 
@@ -117,9 +114,6 @@ def seeded() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     _set_random_states(before)
-
-
-# -- what several files need -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

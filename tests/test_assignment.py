@@ -143,9 +143,6 @@ def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
     )
 
 
-# -- what is handed in -------------------------------------------------------------------------
-
-
 def notebook(*sources, ids=(), words="", **more):
     """A student's notebook as bytes; ``ids`` are the tasks that the first cells are marked as."""
     cells = [{"cell_type": "code", "source": source, "metadata": {}} for source in sources]
@@ -366,9 +363,6 @@ def test_a_narrow_or_closed_output_costs_nothing(stdout, tmp_path, in_process, m
     cli.main(["grade", str(folder), "--out", str(tmp_path / "out")])
     assert [row["Points"] for row in rows_of(tmp_path / "out/grades.csv")] == ["2", "2"]
     assert (tmp_path / "out/tasks.csv").is_file()
-
-
-# -- the edition -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,6 @@ from seghw.train.records import save_counts
 
 INF = math.inf
 
-# -- statistics -----------------------------------------------------------------------------------
-
 
 def test_interval_by_hand_and_with_the_images_part():
     # mean 0.02, standard error 0.01 / sqrt(3), t of two degrees of freedom 4.303
@@ -139,9 +137,6 @@ def test_holm_by_hand():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-# -- made records ---------------------------------------------------------------------------------
-
-
 def write_run(folder, config, score, *, loss=(4.0, 2.0), counts=None):
     """A record as training writes it; its loss falls evenly, its MSE is twice its Dice."""
     run = folder / config.profile / config.run_id
@@ -233,8 +228,6 @@ def test_what_is_missing_is_said_and_leaves_the_sentence_open(records):
     assert "12. ASPP makes the network better" in text
     assert "300 images~" in text, "the images' part is not known"
 
-
-# -- test images ----------------------------------------------------------------------------------
 
 SIDE, N = 32, 6
 
@@ -393,9 +386,6 @@ def test_the_floor_of_the_reports_dice():
     best = np.max(overlap / np.sqrt(share * square_norm)) / 2
     assert image_claims.dice_floor(share, dotted=True) == pytest.approx(1 - best, abs=1e-6)
     assert image_claims.dice_floor(share, dotted=False) == 0.5
-
-
-# -- the table, and the committed records ---------------------------------------------------------
 
 
 def test_verdicts_name_the_row_that_turned_them(records):
