@@ -199,7 +199,7 @@ CORRECTED = Recipe(
     threshold=0.5,
     optimizer="adamw",
     batch_size=8,
-    learning_rates=(4e-3,),
+    learning_rates=(1.6e-2, 4e-3, 1e-3),
     warm_up=0.1,
 )
 RECIPES = {recipe.name: recipe for recipe in (REPORT, CORRECTED)}
