@@ -219,9 +219,8 @@ def test_unusable_images_are_named_and_left_out(folder):
     cut = folder.images / "cut.jpg"
     cut.write_bytes(cut.read_bytes()[:1500])
     (folder.images / "text.png").write_text("not an image")
-    with pytest.warns(
-        UserWarning, match=r"^6 of 8 images left out: gone.png \(missing\)"
-    ) as caught:
+    left_out = r"^6 of 8 images left out: gone.png \(missing\)"
+    with pytest.warns(UserWarning, match=left_out) as caught:
         data = folder.build(instances="any")
     (line,) = [str(warning.message) for warning in caught]
     assert "small.png (is (32, 24), annotated as (64, 48))" in line

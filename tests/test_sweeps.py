@@ -50,7 +50,7 @@ def test_the_grid_is_the_reports():
     assert {c.learning_rate for c in configs} == {1e-3, 1e-4, 1e-5}
     assert [c.seed for c in configs] == sorted(c.seed for c in configs)
     assert {c.coefficient for c in grid("scenes3", "report") if c.coefficient} == {60, 80, 100}
-    assert len(grid("shapes5", "corrected")) == 15
+    assert len(grid("shapes5", "corrected")) == 45
     assert len({config.run_id for config in ablation()}) == 30
     with pytest.raises(BadInput, match="'coco5'"):
         grid("coco5", "report")
