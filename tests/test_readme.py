@@ -23,9 +23,11 @@ def test_it_is_short():
 
 def test_the_number_of_runs():
     runs = load_runs()
-    machines = [json.loads((f / "run.json").read_text())["machine"]["device"] for f in runs.folder]
+    machines = [json.loads((f / "run.json").read_text())["machine"] for f in runs.folder]
+    on_gpu = [machine["tf32"] for machine in machines if "NVIDIA" in machine["device"]]
     assert f"are {len(runs)} runs" in README
-    assert f"{sum('NVIDIA' in machine for machine in machines)} of them" in README
+    said = "{} of them, all under `corrected`, were computed on a GPU, {} of these with TF32;"
+    assert said.format(len(on_gpu), sum(on_gpu)) in README
 
 
 def test_the_scores_of_sam_tiny():
@@ -39,12 +41,12 @@ def test_the_scores_of_sam_tiny():
 
 def test_the_speed_run_is_the_bench_s():
     """Least, median and most of each column, as the table has them."""
-    with (DATA / "bench" / "live.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for column, digits in (("seconds", "{:.0f}"), ("iou", "{:.3f}")):
-        values = np.array([float(row[column]) for row in rows])
-        three = [values.min(), np.median(values), values.max()]
-        assert f"| {' | '.join(digits.format(v) for v in three)} |" in START
+    rows = [*csv.DictReader((DATA / "bench/live.csv").read_text().splitlines())]
+    for kind, name in enumerate(("float32", "bfloat16")):
+        for column, unit, digits in (("seconds", "seconds", ".0f"), ("iou", "mean IoU", ".3f")):
+            values = [float(row[column]) for row in rows if row["bfloat16"] == str(kind)]
+            three = [format(f(values), digits) for f in (min, np.median, max)]
+            assert f"| {unit} in {name} | {' | '.join(three)} |" in START
 
 
 @pytest.mark.parametrize(
