@@ -66,7 +66,7 @@ def test_every_picture_has_words_of_its_own(records, tmp_path, monkeypatch):
     make_figures(out=tmp_path, records=records)
     text = (tmp_path / "corrected/README.md").read_text(encoding="utf-8")
     assert "![MSE (value against iteration): seed " in text
-    assert "Of 3 runs (3 seeds), the one with the highest" in text
+    assert "Of 9 runs (3 learning rates, 3 seeds), the one with the highest" in text
 
 
 def test_missing_records_are_named(tmp_path):

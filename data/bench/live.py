@@ -1,4 +1,4 @@
-"""The speed run: from nothing to a mean IoU of 0.75 on unseen drawn shapes, some 55 s of two cores.
+"""The speed run: from nothing to a mean IoU of 0.75 on unseen drawn shapes in about a minute.
 
     python data/bench/live.py
 
