@@ -282,7 +282,7 @@ def speed_run(records: Records) -> Drawn:
         seconds, iou = runs.seconds, runs.iou
         ax.plot(seconds, iou, marker, color=color, label=f"seeds in {kind}")
         said.append(
-            f"{len(iou)} seeds in {kind}, {seconds.min():.0f} to {seconds.max():.0f} s, mean IoU "
+            f"{len(runs)} seeds in {kind}, {seconds.min():.0f} to {seconds.max():.0f} s, mean IoU "
             f"{iou.min():.3f} to {iou.max():.3f}"
         )
     ax.axhline(0.75, color=nb.INK, ls=":", lw=1, label="goals")
@@ -293,8 +293,8 @@ def speed_run(records: Records) -> Drawn:
     nb.legend(figure)
     return figure, (
         "The command train --profile live on two cores, drawing the images and scoring 500 unseen "
-        f"ones included: {'; '.join(said)}. Dotted: the goals, "
-        "0.75 within 60 s, in float32 75 s. The two were measured on different processors."
+        f"ones included: {'; '.join(said)}. Dotted: the goals, 0.75 "
+        "within 60 s, in float32 75 s. The two were measured on different processors."
     )
 
 
