@@ -201,9 +201,10 @@ def balanced_coefficients(records: Records) -> Drawn:
     nb.legend(figure)
     return (
         figure,
-        "Every coefficient at its best learning rate, seed by seed; beside the report's, in bold, "
-        "the one at which the gradients of both terms have the same norm at the output. All "
-        f"vertical axes span the same. How often each is first: {'; '.join(firsts)}.",
+        "The report's coefficients at their best learning rate, seed by seed; beside them, bold, "
+        "the one at which the gradients of both terms have the same norm at the output, tried at "
+        "one learning rate or two. All vertical axes span the same. How often each is first: "
+        f"{'; '.join(firsts)}.",
     )
 
 

@@ -237,10 +237,11 @@ def _many_text(sentences: pd.DataFrame) -> str:
     """What is left when all sentences are judged at once, and what depends on the margin."""
     fallen = sentences[sentences.verdict != sentences.after_holm].sentence.tolist()
     moved = sentences[sentences[list(FACTORS)].nunique(axis=1) > 1]
-    judged = (~sentences.exact & (sentences.verdict != UNDECIDED)).sum()
+    tested = (~sentences.exact & sentences.row.notna()).sum()
     lines = [
-        f"{judged} verdicts rest on estimates; up to {judged * (1 - stats.LEVEL):.1f} of them "
-        "would be wrong by chance. Judged together (Holm, 1979), these become undecided: "
+        f"{tested} sentences are tested by estimates; on average at most "
+        f"{tested * (1 - stats.LEVEL):.2f} verdicts are wrong by chance. Judged together (Holm, "
+        "1979), these become undecided: "
         f"{', '.join(map(str, fallen)) or 'none'}.",
     ]
     for _, s in moved.iterrows():

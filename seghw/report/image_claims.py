@@ -207,7 +207,7 @@ def against_sam(group: Group, reading: str, unit: str, table: str, score: Score)
 def sam_complete(group: Group) -> Rows:
     """True if it misses less than half of what the network misses, false if more."""
     score = lambda table: 1 - class_mean(metrics.recall(table))  # noqa: E731
-    yield against_sam(group, "share of the objects missed", RATIO, "pixels", score)
+    yield against_sam(group, "share of the objects' pixels missed", RATIO, "pixels", score)
 
 
 FOLLOWS = "SAM follows the boundaries of most objects, the network does not"
