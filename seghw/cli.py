@@ -33,13 +33,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     for name in ("SIGTERM", "SIGHUP"):  # end a command as Ctrl-C does, workers included
         with suppress(AttributeError, ValueError):  # Windows has no SIGHUP, threads have none
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+            if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # as nohup sets it
+                signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: _tell(message)
             return arguments.run(arguments) or 0
     except (BadInput, OSError) as error:
         cause, name = getattr(error, "strerror", None), getattr(error, "filename", None)
+        name = getattr(error, "filename2", None) or name  # where it was to be renamed to
         _tell(f"{cause}: {name}" if cause and name else cause or " ".join(str(error).split()))
         return 2
     except KeyboardInterrupt:

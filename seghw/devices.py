@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import nn
@@ -13,9 +13,11 @@ SMALL = 1_000_000
 
 
 def best_device() -> torch.device:
-    """CUDA where there is a GPU, MPS on a recent Mac, else the CPU."""
+    """CUDA where there is a GPU that works, MPS on a recent Mac, else the CPU."""
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        with suppress(RuntimeError):  # too old for this torch, or full
+            torch.ones(1, device="cuda").sum().item()
+            return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 

@@ -7,9 +7,10 @@ reader, a crash or a full disk never meets a half-written file.
 import csv
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = _beside(path)
     try:
         yield temporary
-        temporary.replace(path)
+        _move(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -53,9 +54,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         yield temporary
         if path.exists():  # an empty folder, which may be somebody's current one
             for child in sorted(temporary.iterdir()):
-                child.replace(path / child.name)
+                _move(child, path / child.name)
         else:
-            temporary.replace(path)
+            _move(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -78,6 +79,16 @@ def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[A
     """Write a table whole: UTF-8, Unix line ends on every system."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename; on Windows a scanner that has a file open may refuse it for a moment."""
+    for wait in (0.1, 0.3, 1.0, 3.0) if os.name == "nt" else ():
+        with suppress(PermissionError):
+            source.replace(target)
+            return
+        time.sleep(wait)
+    source.replace(target)
 
 
 def _beside(path: Path) -> Path:

@@ -93,7 +93,7 @@ def grade(
             table[path] = _row(newest, before.get(names[path], {}), partial)
             with atomic_write(out / "grades.csv") as temporary:
                 lines = pd.DataFrame([table[path] for path in entries if path in table])
-                lines.to_csv(temporary, index=False, lineterminator="\n")
+                lines.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8-sig")
             _write_pages(out, newest, partial)
             _say(f"{newest.name}: {newest.points(partial):g} points. {newest.remark}")
     finally:

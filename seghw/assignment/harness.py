@@ -161,8 +161,10 @@ def _limit(seconds: float) -> None:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
 
 
-def _without_compiler() -> None:
+def _without_compiler(job: tuple) -> None:
     """PyTorch's optimizers import its compiler, which takes longer than all tasks together."""
+    if b"torch.optim" not in pickle.dumps(job):
+        return
     compiler = types.SimpleNamespace(disable=lambda f, *_, **__: f, graph_break=lambda: None)
     sys.modules["torch._dynamo"] = torch._dynamo = compiler  # type: ignore[assignment]
 
@@ -174,8 +176,7 @@ def _apart(job: tuple, seconds: float, channel: int) -> Any:
     if not child:
         os.close(channel)
         _limit(seconds)
-        if b"torch.optim" in pickle.dumps(job):
-            _without_compiler()
+        _without_compiler(job)
         theirs.send_bytes(json.dumps(answers(*job)).encode())
         os._exit(0)
     theirs.close()
@@ -190,7 +191,8 @@ def _apart(job: tuple, seconds: float, channel: int) -> Any:
         return {"why": "it ended its process"}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        os.killpg(child, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # macOS refuses it to one that has ended
+            os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
 
@@ -217,6 +219,7 @@ def main() -> None:
         if hasattr(os, "fork"):
             answer = _apart(job, seconds, channel)
         else:  # Windows, where this is the only job
+            _without_compiler(job)
             faulthandler.dump_traceback_later(seconds, exit=True)
             answer = answers(*job)
         os.write(channel, json.dumps([job[0], answer]).encode() + b"\n")

@@ -198,7 +198,7 @@ function render({ model, el }) {
       if (channels.length) draw();
       else if (Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0)) * scale * zoom > 8)
         send({ box: [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)] });
-      else click(cross, event.shiftKey || event.button === 2 ? 0 : 1);
+      else click(cross, event.shiftKey || event.ctrlKey || event.button === 2 ? 0 : 1);
     },
     pointercancel: () => { // as when a touch becomes a gesture of the system's
       from = to = null;
