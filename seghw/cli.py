@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_, **__: _tell(message)
             return arguments.run(arguments) or 0
     except (BadInput, OSError) as error:
-        cause, name = getattr(error, "strerror", None), getattr(error, "filename", None)
-        name = getattr(error, "filename2", None) or name  # where it was to be renamed to
+        cause, target = getattr(error, "strerror", None), getattr(error, "filename2", None)
+        name = target or getattr(error, "filename", None)  # a rename's target says more
         _tell(f"{cause}: {name}" if cause and name else cause or " ".join(str(error).split()))
         return 2
     except KeyboardInterrupt:

@@ -110,7 +110,7 @@ def _environment(folder: str) -> dict[str, str]:
     """What a library needs, and nothing of what else the grader's own environment holds."""
     passed = ("PATH", "SYSTEMROOT", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     settings = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg"}
-    settings["CUDA_VISIBLE_DEVICES"] = ""  # autograd would start a thread for each
+    settings["CUDA_VISIBLE_DEVICES"] = ""  # autograd starts a thread a GPU, which limits refuse
     places = {"HOME": folder, "TMPDIR": folder, "TEMP": folder, "MPLCONFIGDIR": folder}
     return {k: os.environ[k] for k in passed if k in os.environ} | settings | places
 

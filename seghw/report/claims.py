@@ -123,11 +123,11 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per sentence: ``sentence``, ``claim``, ``text``, ``section``, ``figures``,
-        ``question``; ``verdict``; ``p``, its error probability; ``exact``, that it rests on facts;
-        ``holm``, ``p`` adjusted for all sentences that are judged by estimates (0 for exact facts,
-        1 where no row decides); ``after_holm``, the verdict that then remains; the verdicts under
-        half the margin, the margin and twice that, as ``FACTORS`` names them; ``row``, the label in
-        ``table`` of the row that turned it, if any.
+        ``question``; ``verdict``; ``p``, its error probability; ``exact``, that it rests on facts,
+        or ``tested``, on estimates; ``holm``, ``p`` adjusted for all that are tested (0 for exact
+        facts, 1 where no row decides); ``after_holm``, the verdict that then remains; the verdicts
+        under half the margin, the margin and twice that, as ``FACTORS`` names them; ``row``, the
+        label in ``table`` of the row that turned it, if any.
     """
     out = []
     for key, rows in table.groupby("claim", sort=False):
@@ -145,9 +145,9 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
         about |= {name: stats.sentence(answers)[0] for name, answers in under.items()}
         out.append(about | {"row": _turning(rows.index, judged, verdict)})
     sentences = pd.DataFrame(out)
-    estimated = ~sentences.exact & sentences.row.notna()
+    sentences["tested"] = ~sentences.exact & sentences.row.notna()
     sentences["holm"] = np.where(sentences.exact, 0.0, 1.0)
-    sentences.loc[estimated, "holm"] = stats.holm(sentences.p[estimated])
+    sentences.loc[sentences.tested, "holm"] = stats.holm(sentences.p[sentences.tested])
     stands = sentences.holm <= 1 - stats.LEVEL
     sentences["after_holm"] = sentences.verdict.where(stands, UNDECIDED)
     return sentences
@@ -237,12 +237,11 @@ def _many_text(sentences: pd.DataFrame) -> str:
     """What is left when all sentences are judged at once, and what depends on the margin."""
     fallen = sentences[sentences.verdict != sentences.after_holm].sentence.tolist()
     moved = sentences[sentences[list(FACTORS)].nunique(axis=1) > 1]
-    tested = (~sentences.exact & sentences.row.notna()).sum()
+    tested = sentences.tested.sum()
     lines = [
         f"{tested} sentences are tested by estimates; on average at most "
         f"{tested * (1 - stats.LEVEL):.2f} verdicts are wrong by chance. Judged together (Holm, "
-        "1979), these become undecided: "
-        f"{', '.join(map(str, fallen)) or 'none'}.",
+        f"1979), these become undecided: {', '.join(map(str, fallen)) or 'none'}.",
     ]
     for _, s in moved.iterrows():
         under = ", ".join(f"{s[name]} at {name.removeprefix('margin_')}" for name in FACTORS)
