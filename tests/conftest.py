@@ -28,15 +28,9 @@ with suppress(ImportError):  # transformers needs it, and loading it draws from 
 torch.set_num_threads(1)  # for small tensors a second one costs more than it brings
 tqdm.monitor_interval = 0  # else the first bar starts a thread, also where it is not shown
 # The same examples in every run, and no judgment on a busy machine's times.
-hypothesis.settings.register_profile(
-    "seghw",
-    deadline=None,
-    derandomize=True,  # and then no database
-    suppress_health_check=[
-        hypothesis.HealthCheck.too_slow,
-        hypothesis.HealthCheck.function_scoped_fixture,
-    ],
-)
+unasked = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
+same = {"deadline": None, "derandomize": True, "suppress_health_check": unasked}
+hypothesis.settings.register_profile("seghw", **same)
 hypothesis.settings.load_profile("seghw")
 
 

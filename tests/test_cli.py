@@ -120,3 +120,10 @@ def test_a_full_disk_is_one_line_in_any_encoding_and_leaves_nothing_behind(tmp_p
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.splitlines() == [b"seghw: File too large"]
     assert [path.name for path in runs.rglob("*") if path.is_file()] == [".lock"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_nohup_keeps_its_word():
+    code = "from signal import *; from seghw.cli import main; signal(SIGHUP, SIG_IGN)\n"
+    code += "main(['evaluate', 'nowhere']); assert getsignal(SIGHUP) is SIG_IGN"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -3,9 +3,11 @@
 import os
 import socket
 import sys
+from unittest.mock import Mock
 
 import pytest
 
+from seghw import io
 from seghw.errors import BadInput
 from seghw.io import atomic_folder, atomic_write
 
@@ -32,6 +34,13 @@ def test_a_folder_appears_whole_in_an_empty_place_only(tmp_path):
     with pytest.raises(FileExistsError, match="set already exists"), atomic_folder(place):
         pass
     assert (place / "part").read_text() == "whole"
+
+
+def test_a_rename_that_is_refused_for_a_moment_is_tried_again_on_windows(monkeypatch):
+    held = Mock(**{"replace.side_effect": [PermissionError, PermissionError, None]})
+    monkeypatch.setattr(io, "os", type("Windows", (), {"name": "nt"}))
+    io._move(held, "there")
+    assert held.replace.call_count == 3
 
 
 PLACES = {
