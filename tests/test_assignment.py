@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -22,7 +23,6 @@ import seghw.assignment
 from seghw import cli
 from seghw.assignment import assess, grade, harness, judge, notebooks, questions, runner
 from seghw.assignment import submissions as handed_in
-from seghw.assignment.assess import submit
 from seghw.assignment.edition import make_edition
 from seghw.assignment.notebooks import Cell, definitions, forbidden, read_cells, statements
 from seghw.config import ROOT
@@ -78,7 +78,8 @@ def test_what_is_right_passes_however_it_is_written():
             asked[f"{name} {k}"] = assess.all_questions(name)
             jobs[f"{name} {k}"] = "\n".join(parts), [q.asked() for q in asked[f"{name} {k}"]]
     assert len(jobs) >= 60
-    answers = runner.run(jobs)
+    with runner.Sandbox() as sandbox:
+        answers = sandbox.run(jobs)
     faults = {name: judge.judge(asked[name], answers[name]) for name in jobs}
     assert not {name: verdict for name, verdict in faults.items() if verdict.fault}
 
@@ -96,7 +97,9 @@ def test_what_is_suspicious_is_not_run_and_its_line_is_quoted():
 def test_a_cell_that_is_no_python_costs_its_own_task_only():
     sources = {"reach": RIGHT, "aspp_forward": "def aspp_forward(:"}
     jobs = {k: (v, [q.asked() for q in assess.visible(k)]) for k, v in sources.items()}
-    verdicts = {k: judge.judge(assess.visible(k), a) for k, a in runner.run(jobs).items()}
+    with runner.Sandbox() as sandbox:
+        answers = sandbox.run(jobs)
+    verdicts = {k: judge.judge(assess.visible(k), a) for k, a in answers.items()}
     assert verdicts["reach"].fault is None
     assert "SyntaxError" in verdicts["aspp_forward"].fault
 
@@ -129,7 +132,8 @@ def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
                 asked[f"{name} {what}"] = assess.all_questions(name)
                 given = [q.asked() for q in asked[f"{name} {what}"]]
                 jobs[f"{name} {what}"] = f"{AT_HAND}\n{source}", given
-        answers = runner.run(jobs, 2, [tmp_path])
+        with runner.Sandbox(tmp_path) as sandbox:
+            answers = sandbox.run(jobs, 2)
         verdicts = {what: judge.judge(asked[what], answers[what]) for what in jobs}
         assert len(verdicts) >= 50
         assert not [what for what, verdict in verdicts.items() if verdict.fault is None]
@@ -140,6 +144,16 @@ def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
     assert [path.name for path in victim.iterdir()] == ["file"]
     assert (victim / "file").read_text() == "as it was"
     assert before == [path.read_bytes() for path in files]
+
+
+@pytest.mark.skipif(not runner.guard(), reason="needs bubblewrap")
+def test_a_submission_reaches_no_other_and_leaves_nothing_though_one_process_serves_both():
+    with runner.Sandbox() as sandbox:
+        name, source = table("attempts.toml")["suspicious"]["looks for other submissions"]
+        jobs = {name: (source, [("", pickle.dumps(()))])}
+        first, second = (sandbox.run(jobs)[name][0]["value"] for _ in range(2))
+    # Processes that it reaches: the task's and its parent; a pipe between; who serves, since when.
+    assert first == second == [[], 2, 1, second[3]]
 
 
 def notebook(*sources, ids=(), words="", **more):
@@ -183,17 +197,17 @@ READ = {
 def in_process(monkeypatch):
     """Tasks run here: what is tested is what becomes of a submission, not the sandbox."""
 
-    def run(jobs, *_):
+    def run(_, jobs, *__):
         return {name: harness.answers(name, *job) for name, job in jobs.items()}
 
-    monkeypatch.setattr(assess, "run", run)
+    monkeypatch.setattr(runner.Sandbox, "run", run)
 
 
 @pytest.mark.parametrize("what", READ)
 def test_a_solution_counts_wherever_it_stands(what, tmp_path, in_process):
     (tmp_path / "01.ipynb").write_bytes(READ[what])
     questions = {name: assess.visible(name) for name in TASKS}
-    results = assess.assess(handed_in.read(tmp_path), questions)
+    results = assess.assess(handed_in.read(tmp_path), questions, runner.Sandbox())
     faults = {result.task.name: result.verdict.fault for result in results}
     assert faults.pop("reach") is None
     assert all(re.match("not handed in|the notebook does not define", f) for f in faults.values())
@@ -439,8 +453,3 @@ def test_a_check_in_a_notebook_says_what_came_and_what_was_expected(capsys):
 
     assert seghw.assignment.check("reach", right) is right
     seghw.assignment.solved("reach")
-
-
-def test_a_submission_needs_a_name(tmp_path):
-    with pytest.raises(BadInput, match="needs your name"):
-        submit("  ", tmp_path)

@@ -75,6 +75,7 @@ def test_an_empty_set_is_refused(tmp_path, capsys):
         (["data", "shapes", "--count", "1", "--out", "."], "already exists"),
         (["data", "scenes", "--count", "1", "--out", "."], "already exists"),
         (["data", "coco", "--out", "x"], "--annotations"),
+        (["submission", "--name", "  "], "needs your name"),
         (["data", "coco", "--annotations", "a.json", "--images", "x", "--out", "x"], "a.json"),
     ],
 )
@@ -109,14 +110,9 @@ def test_a_full_disk_is_one_line_in_any_encoding_and_leaves_nothing_behind(tmp_p
         "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    runs = tmp_path / "my Ω"
-    command = [*TRAIN, "--dataset", "shapes5", "--runs", str(runs)]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command],
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
-    )
+    runs, narrow = tmp_path / "my Ω", {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "-c", code, *TRAIN, "--dataset", "shapes5", "--runs", str(runs)]
+    done = subprocess.run(command, capture_output=True, check=False, env=narrow)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.splitlines() == [b"seghw: File too large"]
     assert [path.name for path in runs.rglob("*") if path.is_file()] == [".lock"]

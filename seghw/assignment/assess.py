@@ -11,7 +11,7 @@ import torch
 
 from seghw.assignment.judge import IN_QUESTIONS, Question, Verdict, judge
 from seghw.assignment.notebooks import Task, chapter, forbidden, statements, tasks
-from seghw.assignment.runner import SECONDS, run
+from seghw.assignment.runner import SECONDS, Sandbox
 from seghw.assignment.submissions import Submission, read
 from seghw.errors import BadInput
 from seghw.io import atomic_write
@@ -62,8 +62,8 @@ def all_questions(name: str) -> list[Question]:
 def assess(
     submission: Submission,
     questions: Mapping[str, Sequence[Question]],
+    sandbox: Sandbox,
     seconds: float = SECONDS,
-    hidden: Sequence[Path] = (),
 ) -> list[Result]:
     """Every coded task of the assignment, in order."""
     results, jobs = {}, {}
@@ -72,7 +72,7 @@ def assess(
         results[task.name] = Result(task, verdict, parts)
         if verdict.fault is None:
             jobs[task.name] = "\n".join(parts), [q.asked() for q in questions[task.name]]
-    for name, answers in run(jobs, seconds, hidden).items():
+    for name, answers in sandbox.run(jobs, seconds).items():
         verdict = judge(questions[name], answers)
         results[name] = replace(results[name], verdict=verdict)
     return list(results.values())
@@ -103,7 +103,10 @@ def submit(name: str, notebooks: Path) -> Path:
         raise BadInput(f'a submission needs your name, got {name!r}: NAME="Ada Lovelace"')
     submission = read(notebooks)
     print(*submission.remarks, sep="\n", end="\n" if submission.remarks else "")
-    for result in assess(submission, {task.name: visible(task.name) for task in tasks()}):
+    with Sandbox() as sandbox:
+        asked = {task.name: visible(task.name) for task in tasks()}
+        results = assess(submission, asked, sandbox)
+    for result in results:
         said = result.verdict.fault or "solved"
         print(f"{result.task.notebook[:2]} {result.task.name:22} {said}")
     target = notebooks.parent / f"submission-{slug}.zip"

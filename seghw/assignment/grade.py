@@ -17,9 +17,9 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from seghw.assignment import runner
 from seghw.assignment.assess import LOOK, Result, all_questions, assess
 from seghw.assignment.notebooks import outline, tasks
+from seghw.assignment.runner import SECONDS, Sandbox
 from seghw.assignment.submissions import Submission, read, student
 from seghw.errors import BadInput, reason, whole_number
 from seghw.io import atomic_write, write_csv
@@ -46,7 +46,7 @@ def grade(
     submissions: Path,
     out: Path,
     *,
-    seconds: float = runner.SECONDS,
+    seconds: float = SECONDS,
     jobs: int = 1,
     partial: bool = False,
 ) -> Path:
@@ -74,33 +74,30 @@ def grade(
         raise BadInput(f"--seconds must be positive, got {seconds:g}")
     before = _before(out / "grades.csv")
     out.mkdir(parents=True, exist_ok=True)  # the sandbox hides only what is there
-    if not runner.guard(submissions, out):
-        _say("bubblewrap is missing or not allowed: no sandbox; see notebooks/TEACHING.md")
     questions = {task.name: all_questions(task.name) for task in tasks()}
     students = _students(entries)
     names = {path: _clean(name) for path, (name, _) in students.items()}
     table = {path: before[name] for path, name in names.items() if name in before}
     rows: dict[Path, Graded] = {}
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        work = {
-            pool.submit(_graded, path, who, questions, seconds, (submissions, out)): path
-            for path, who in students.items()
-        }
-        for future in as_completed(work):
-            path, newest = work[future], future.result()
-            rows[path] = newest
-            table[path] = _row(newest, before.get(names[path], {}), partial)
-            with atomic_write(out / "grades.csv") as temporary:
-                lines = pd.DataFrame([table[path] for path in entries if path in table])
-                lines.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8-sig")
-            _write_pages(out, newest, partial)
-            _say(f"{newest.name}: {newest.points(partial):g} points. {newest.remark}")
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        runner.end_all()
-        pool.shutdown()
-        runner.stopped.clear()
+    with ThreadPoolExecutor(jobs) as pool, Sandbox(submissions, out) as sandbox:
+        if not sandbox.command:
+            _say("bubblewrap is missing or not allowed: no sandbox; see notebooks/TEACHING.md")
+        try:
+            work = {
+                pool.submit(_graded, path, who, questions, sandbox, seconds): path
+                for path, who in students.items()
+            }
+            for future in as_completed(work):
+                path, newest = work[future], future.result()
+                rows[path] = newest
+                table[path] = _row(newest, before.get(names[path], {}), partial)
+                with atomic_write(out / "grades.csv") as temporary:
+                    lines = pd.DataFrame([table[path] for path in entries if path in table])
+                    lines.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8-sig")
+                _write_pages(out, newest, partial)
+                _say(f"{newest.name}: {newest.points(partial):g} points. {newest.remark}")
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     for page in [*out.glob("feedback/*.html"), *out.glob("gradescope/*.json")]:
         if page.stem not in {_slug(row.name) for row in rows.values()}:  # of an earlier grading
             page.unlink()
@@ -109,13 +106,13 @@ def grade(
 
 
 def _graded(
-    path: Path, who: tuple[str, str], questions: Mapping, seconds: float, hidden: Sequence[Path]
+    path: Path, who: tuple[str, str], questions: Mapping, sandbox: Sandbox, seconds: float
 ) -> Graded:
     """One submission's row; whatever is the matter with it stays in that row."""
-    submission, results = Submission(), assess(Submission(), questions)
+    submission, results = Submission(), assess(Submission(), questions, sandbox)
     try:
         submission = read(path)
-        results = assess(submission, questions, seconds, hidden)
+        results = assess(submission, questions, sandbox, seconds)
     except BadInput as error:
         submission.remarks.append(reason(error))
     except Exception as error:  # an archive is damaged in one of many ways, say

@@ -15,18 +15,20 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from seghw.assignment import harness
+from seghw.assignment.notebooks import tasks
 from seghw.config import ROOT
 
 SECONDS = 10.0  # a task may take; a right solution takes a fraction of one
 _START = 120.0  # seconds to import everything, on a busy machine
 _HARNESS = Path(__file__).with_name("harness.py")
-_running: set[subprocess.Popen] = set()
-stopped = threading.Event()  # the grading is interrupted: start nothing more
 
 
 @cache
@@ -41,69 +43,119 @@ def guard(*hidden: Path) -> tuple[str, ...]:
         return ()
     command = [bubblewrap, "--ro-bind", "/", "/", "--tmpfs", "/tmp", "--dev", "/dev"]
     command += ["--proc", "/proc", "--unshare-all", "--die-with-parent", "--new-session"]
-    for place in (Path("/run"), Path.home(), ROOT, *hidden):  # /run: sockets of the system
-        if place.is_dir() and place.resolve() != Path("/"):
-            command += ["--tmpfs", str(place.resolve())]
+    places = (Path("/run"), Path.home(), ROOT, *hidden)  # /run: sockets of the system
+    covered = [str(p.resolve()) for p in places if p.is_dir() and p.resolve() != Path("/")]
+    for place in covered:
+        command += ["--tmpfs", place]
     for place in {sys.prefix, sys.base_prefix}:
         command += ["--ro-bind", place, place]
     command += ["--ro-bind", str(_HARNESS), "/tmp/harness.py", "--chdir", "/tmp"]
+    for place in (*covered, "/dev"):
+        command += ["--remount-ro", place]
     works = subprocess.run([*command, sys.executable, "-c", ""], capture_output=True, check=False)
     return tuple(command) if works.returncode == 0 else ()
 
 
-def run(
-    jobs: Mapping[str, tuple[str, Sequence]], seconds: float = SECONDS, hidden: Sequence[Path] = ()
-) -> dict[str, Any]:
-    """Ask every task; each may take so many seconds of wall time.
+class Sandbox:
+    """Processes that ask tasks; on leaving it they end, with all that they started.
+
+    In bubblewrap one process serves many submissions, for its imports take longer than most
+    submissions: each is asked in namespaces of its own, where the system allows it. Elsewhere each
+    has a process of its own.
 
     Args:
-        jobs: task to its source and its questions; see ``harness.answers``.
         hidden: folders that the students' code must not see.
-
-    Returns:
-        Task to its answers as plain data, one per question, or to a dict with ``why`` not.
     """
-    answers: dict[str, Any] = {}
-    while left := {name: job for name, job in jobs.items() if name not in answers}:
-        # Without copies of a process, one task may spoil it for those after it.
-        batch = left if hasattr(os, "fork") else dict([*left.items()][:1])
-        done, why = _run(batch, seconds, guard(*map(Path, hidden)))
-        first = next((name for name in batch if name not in done), None)
-        answers |= done | ({first: {"why": why}} if first else {})
-    return answers
 
+    def __init__(self, *hidden: Path) -> None:
+        self.command = guard(*hidden)
+        self._folder = tempfile.TemporaryDirectory()
+        self._running: set[subprocess.Popen] = set()
+        self._idle: list[subprocess.Popen] = []
+        self._closed = False
 
-def _run(jobs: Mapping, seconds: float, command: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """The answers that came, and why there are no more."""
-    harness = "/tmp/harness.py" if command else str(_HARNESS)
-    why = "it ended its process"
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out:
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        for child in list(self._running):
+            self._end(child)
+        self._folder.cleanup()
+
+    def run(self, jobs: Mapping[str, tuple[str, Sequence]], seconds: float = SECONDS) -> dict:
+        """Ask every task of a submission; each may take so many seconds of wall time.
+
+        Args:
+            jobs: task to its source and its questions; see ``harness.answers``.
+
+        Returns:
+            Task to its answers as plain data, one per question, or to a dict with ``why`` not.
+        """
+        answers: dict[str, Any] = {}
+        while left := {name: job for name, job in jobs.items() if name not in answers}:
+            # Without copies of a process, one task may spoil it for those after it.
+            batch = left if hasattr(os, "fork") else dict([*left.items()][:1])
+            done, why = self._ask(batch, seconds)
+            first = next((name for name in batch if name not in done), None)
+            answers |= done | ({first: {"why": why}} if first else {})
+        return answers
+
+    def _ask(self, jobs: Mapping, seconds: float) -> tuple[dict[str, Any], str]:
+        """The answers that came, and why there are no more."""
+        try:
+            child = self._idle.pop()
+        except IndexError:
+            child = self._start()
+        answers, is_ready, limit = {}, False, _START + seconds * len(jobs)
+        timer, latest = threading.Timer(limit, child.kill), time.monotonic() + limit
+        timer.start()
+        try:
+            if self._closed:  # which has not seen this child
+                raise InterruptedError("the grading was interrupted")
+            with contextlib.suppress(OSError):  # it has ended
+                pickle.dump((seconds, [(name, *job) for name, job in jobs.items()]), child.stdin)
+                child.stdin.flush()
+            for line in child.stdout:
+                if is_ready := line == harness.END:
+                    break
+                with contextlib.suppress(ValueError, TypeError, RecursionError):  # a task wrote it
+                    name, answer = json.loads(line)
+                    if name in jobs:
+                        answers[name] = answer
+        finally:
+            timer.cancel()
+            if is_ready:
+                self._idle.append(child)
+            else:
+                self._end(child)
+        late = time.monotonic() > latest
+        return answers, f"it ran longer than {seconds:g} s" if late else "it ended its process"
+
+    def _start(self) -> subprocess.Popen:
+        place = "/tmp/harness.py" if self.command else str(_HARNESS)
         child = subprocess.Popen(
-            [*command, sys.executable, "-s", "-P", "-W", "ignore", harness],
-            **{"stdin": subprocess.PIPE, "stdout": out, "stderr": subprocess.DEVNULL},
-            cwd=folder,
-            env=_environment(folder),
+            [*self.command, sys.executable, "-s", "-P", "-W", "ignore", place],
+            **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL},
+            cwd=self._folder.name,
+            env=_environment(self._folder.name),
             start_new_session=True,
         )
-        _running.add(child)
-        try:
-            if stopped.is_set():  # asked for last: ``end_all`` has not seen this child
-                raise InterruptedError("the grading was interrupted")
-            request = pickle.dumps((seconds, [(name, *job) for name, job in jobs.items()]))
-            child.communicate(request, timeout=_START + seconds * len(jobs))
-        except subprocess.TimeoutExpired:
-            why = f"it ran longer than {seconds:g} s"
-        finally:
-            end(child)
-            _running.discard(child)
-        out.seek(0)
-        answers = {}
-        for line in out:
-            with contextlib.suppress(ValueError, TypeError, RecursionError):  # a task wrote it
-                name, answer = json.loads(line)
-                if name in jobs:
-                    answers[name] = answer
-        return answers, why
+        self._running.add(child)
+        # What the chapters import is imported once for all submissions.
+        parts = (part for task in tasks() for part in task.parts) if self.command else ()
+        child.stdin.write(pickle.dumps(sorted({*chain(*map(harness.imports, parts))})))
+        return child
+
+    def _end(self, child: subprocess.Popen) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # gone; or Windows, without groups
+            os.killpg(child.pid, signal.SIGKILL)
+        child.kill()
+        child.wait()
+        with contextlib.suppress(OSError):  # what could not be sent to it
+            child.stdin.close()
+        child.stdout.close()
+        self._running.discard(child)
 
 
 def _environment(folder: str) -> dict[str, str]:
@@ -113,18 +165,3 @@ def _environment(folder: str) -> dict[str, str]:
     settings["CUDA_VISIBLE_DEVICES"] = ""  # autograd starts a thread a GPU, which limits refuse
     places = {"HOME": folder, "TMPDIR": folder, "TEMP": folder, "MPLCONFIGDIR": folder}
     return {k: os.environ[k] for k in passed if k in os.environ} | settings | places
-
-
-def end(child: subprocess.Popen) -> None:
-    """End a process and what it started."""
-    with contextlib.suppress(OSError, AttributeError):  # gone; or Windows, which has no groups
-        os.killpg(child.pid, signal.SIGKILL)
-    child.kill()
-    child.wait()
-
-
-def end_all() -> None:
-    """End whatever runs, when the grading itself is interrupted."""
-    stopped.set()
-    for child in list(_running):
-        end(child)

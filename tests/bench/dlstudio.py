@@ -151,10 +151,8 @@ def dlstudio_display(course: Course, outputs: Tensor) -> Callable[[], Tensor]:
 def _display(images: np.ndarray, outputs: Tensor) -> np.ndarray:
     columns = []
     for image, channels in zip(images, REPORT.decode(outputs, SHAPES5).numpy(), strict=True):
-        pairs = [
-            (image, channels, SHAPES5),
-            *((None, channels[[k]], [SHAPES5[k]]) for k in range(5)),
-        ]
+        pairs = [(image, channels, SHAPES5)]
+        pairs += [(None, channels[[k]], [SHAPES5[k]]) for k in range(5)]
         columns.append(np.concatenate([image.transpose(1, 2, 0), *(overlay(*p) for p in pairs)]))
     return np.concatenate(columns, axis=1)
 
