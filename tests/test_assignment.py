@@ -147,13 +147,18 @@ def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
 
 
 @pytest.mark.skipif(not runner.guard(), reason="needs bubblewrap")
-def test_a_submission_reaches_no_other_and_leaves_nothing_though_one_process_serves_both():
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_submission_reaches_no_other_and_leaves_nothing(nested, monkeypatch):
+    """Though one process serves both; where namespaces cannot be nested, each has its own."""
+    guard = (*runner.guard(), *["--unshare-user", "--disable-userns"] * (not nested))
+    monkeypatch.setattr(runner, "guard", lambda *_: guard)
     with runner.Sandbox() as sandbox:
-        name, source = table("attempts.toml")["suspicious"]["looks for other submissions"]
-        jobs = {name: (source, [("", pickle.dumps(()))])}
-        first, second = (sandbox.run(jobs)[name][0]["value"] for _ in range(2))
-    # Processes that it reaches: the task's and its parent; a pipe between; who serves, since when.
-    assert first == second == [[], 2, 1, second[3]]
+        source = table("attempts.toml")["suspicious"]["looks for other submissions"][1]
+        jobs = {"reach": (source, [("", pickle.dumps(()))])}
+        first, second = (sandbox.run(jobs)["reach"][0]["value"] for _ in range(2))
+    # Files that were left, pipes that it holds, processes that it sees, its parent; who serves.
+    assert (first == second == [[], 1, 0, 1, second[4]]) == nested
+    assert (first[4] == second[4]) == nested
 
 
 def notebook(*sources, ids=(), words="", **more):

@@ -20,7 +20,6 @@ import traceback
 import types
 from collections.abc import Callable, Sequence
 from multiprocessing import Pipe
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from torch import nn
 _LARGEST = 1 << 18  # values of one array in an answer
 _LINE = 16 << 20  # bytes of a task's answers
 END = b"end\n"  # of a submission's
+LAST = b"last\n"  # no END follows: students' code may reach the grader's descriptors
 
 
 def encode(value: Any) -> Any:
@@ -220,21 +220,23 @@ def _submission(seconds: float, jobs: Sequence[tuple], channel: int) -> None:
             faulthandler.dump_traceback_later(seconds, exit=True)
             answer = answers(*job)
         os.write(channel, json.dumps([job[0], answer]).encode() + b"\n")
-    os._exit(0)  # what a task left running does not hold the process
+    os._exit(1)  # what a task left running does not hold the process; and no server goes on
 
 
 def _alone(seconds: float, jobs: Sequence[tuple], *grader: int) -> None:
     """One of many submissions, in Linux' namespaces of its own (man 7 namespaces).
 
-    Nothing in them can see, end or trace a process of another submission, or this one, which runs
-    no student's code; nor is a file left for the next. Where they are not allowed, this process
-    serves one submission. ``grader``: descriptors to it and from it, out of reach as well.
+    Nothing in them can see, end or trace a process of another submission, or this one, which
+    relays the answers; nor is a file left for the next. Where namespaces are not allowed, this
+    submission is the last. ``grader``: descriptors to it and from it, out of reach as well.
     """
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: it reaps grandchildren
     (ours, theirs), (number, numbers) = os.pipe(), os.pipe()
     between = os.fork()
     if not between:
         for descriptor in (ours, number, *grader):
             os.close(descriptor)
+        os.setsid()  # a process group can be signalled from within
         _enter_namespaces()
         if child := os.fork():  # the first in them: when it is ended, all are
             os.write(numbers, str(child).encode())
@@ -244,6 +246,7 @@ def _alone(seconds: float, jobs: Sequence[tuple], *grader: int) -> None:
     os.close(theirs)
     os.close(numbers)
     if os.waitpid(between, 0)[1]:
+        os.write(grader[0], LAST)
         _submission(seconds, jobs, grader[0])
     with os.fdopen(number) as text, os.fdopen(ours, "rb") as lines:
         child = int(text.read())
@@ -252,39 +255,58 @@ def _alone(seconds: float, jobs: Sequence[tuple], *grader: int) -> None:
                 break
             os.write(grader[0], line)
         os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     os.write(grader[0], END)
 
 
 def _enter_namespaces() -> None:
-    """Of users, files, processes, messages and the network; ends the process if it may not."""
+    """Of users, files, processes, messages and the network; ends the process if it may not.
+
+    There /tmp is empty and of its own, and /proc is empty: the outer one shows other processes.
+    """
     system, ids = ctypes.CDLL(None), (os.getuid(), os.getgid())
     users_and_files, others = 0x10000000 | 0x20000, 0x20000000 | 0x8000000 | 0x40000000
+    here = os.open("/proc/self", os.O_PATH)
     # Twice: what is mounted in the first, the second cannot take away.
     for kinds in (users_and_files, users_and_files | others):
         if system.unshare(kinds):
             os._exit(1)
         maps = [f"{own} {own} 1" for own in ids]
         for name, text in zip(("setgroups", "uid_map", "gid_map"), ("deny", *maps), strict=True):
-            Path("/proc/self", name).write_text(text, encoding="ascii")
-        if system.mount(b"none", b"/tmp", b"tmpfs", 0, None):
-            os._exit(1)
+            to = os.open(name, os.O_WRONLY, dir_fd=here)
+            os.write(to, text.encode())
+            os.close(to)
+        for place in (b"/tmp", b"/proc"):
+            if system.mount(b"none", place, b"tmpfs", 0, None):
+                os._exit(1)
+    os.close(here)
+    os.chdir("/tmp")  # else the current folder is the outer one
 
 
 def main() -> None:
-    """Answer for one submission; told what to import first, for one after another."""
+    """Answer for one submission; told what to import first, for one after another.
+
+    This process then only imports and copies itself: a request or an answer that it had held would
+    be in the memory of the next submission.
+    """
     sys.modules["seghw"] = None  # type: ignore[assignment]  # where the project can be seen
-    requests, channel = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    requests, channel = os.dup(0), os.dup(1)
     silent = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silent, stream)
     torch.set_num_threads(1)
-    for line in (first := pickle.load(requests)):
+    for line in sys.argv[1:]:
         exec(line, {})
     gc.freeze()
-    with contextlib.suppress(EOFError):  # the grader needs no more
-        while first:
-            _alone(*pickle.load(requests), channel, requests.fileno())
-        _submission(*pickle.load(requests), channel)
+    stream = os.fdopen(requests, "rb")
+    while len(sys.argv) > 1:
+        if not (relay := os.fork()):
+            _alone(*pickle.load(stream), channel, requests)
+            os._exit(0)
+        if os.waitpid(relay, 0)[1]:  # the grader needs no more, or this was the last
+            os._exit(0)
+    os.write(channel, LAST)
+    _submission(*pickle.load(stream), channel)
 
 
 if __name__ == "__main__":

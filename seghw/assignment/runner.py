@@ -103,21 +103,19 @@ class Sandbox:
 
     def _ask(self, jobs: Mapping, seconds: float) -> tuple[dict[str, Any], str]:
         """The answers that came, and why there are no more."""
-        try:
-            child = self._idle.pop()
-        except IndexError:
-            child = self._start()
-        answers, is_ready, limit = {}, False, _START + seconds * len(jobs)
+        child = self._idle_child() or self._start()
+        answers, is_ready, is_last, limit = {}, False, False, _START + seconds * len(jobs)
         timer, latest = threading.Timer(limit, child.kill), time.monotonic() + limit
-        timer.start()
         try:
+            timer.start()
             if self._closed:  # which has not seen this child
                 raise InterruptedError("the grading was interrupted")
             with contextlib.suppress(OSError):  # it has ended
                 pickle.dump((seconds, [(name, *job) for name, job in jobs.items()]), child.stdin)
                 child.stdin.flush()
-            for line in child.stdout:
-                if is_ready := line == harness.END:
+            for line in iter(lambda: child.stdout.readline(2 * harness._LINE), b""):
+                is_last |= line == harness.LAST
+                if is_ready := line == harness.END and not is_last:
                     break
                 with contextlib.suppress(ValueError, TypeError, RecursionError):  # a task wrote it
                     name, answer = json.loads(line)
@@ -132,19 +130,25 @@ class Sandbox:
         late = time.monotonic() > latest
         return answers, f"it ran longer than {seconds:g} s" if late else "it ended its process"
 
+    def _idle_child(self) -> subprocess.Popen | None:
+        with contextlib.suppress(IndexError):  # there is none
+            while (child := self._idle.pop()).poll() is not None:
+                self._end(child)
+            return child
+        return None
+
     def _start(self) -> subprocess.Popen:
         place = "/tmp/harness.py" if self.command else str(_HARNESS)
+        parts = (part for task in tasks() for part in task.parts) if self.command else ()
+        lines = sorted({*chain(*map(harness.imports, parts))})
         child = subprocess.Popen(
-            [*self.command, sys.executable, "-s", "-P", "-W", "ignore", place],
+            [*self.command, sys.executable, "-s", "-P", "-W", "ignore", place, *lines],
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL},
             cwd=self._folder.name,
             env=_environment(self._folder.name),
             start_new_session=True,
         )
         self._running.add(child)
-        # What the chapters import is imported once for all submissions.
-        parts = (part for task in tasks() for part in task.parts) if self.command else ()
-        child.stdin.write(pickle.dumps(sorted({*chain(*map(harness.imports, parts))})))
         return child
 
     def _end(self, child: subprocess.Popen) -> None:

@@ -69,16 +69,10 @@ def dlstudio_on(data: SegmentationSet, batch_size: int = 4) -> Iterator[Course]:
             raise BadInput(line) from error
         archive = Path(folder, "shapes.gz")  # the course's own name would be cached beside it
         purdue.write_archive(data, archive)
-        studio = DLStudio(
-            dataroot=f"{folder}/",
-            image_size=list(data.images.shape[2:]),
-            path_saved_model=str(Path(folder, "net.pt")),
-            momentum=0.9,
-            learning_rate=1e-4,
-            epochs=1,
-            batch_size=batch_size,
-            classes=tuple(spec.name for spec in data.classes),
-        )
+        paths = {"dataroot": f"{folder}/", "path_saved_model": str(Path(folder, "net.pt"))}
+        about = {"classes": [c.name for c in data.classes], "image_size": [*data.images.shape[2:]]}
+        steps = {"momentum": 0.9, "learning_rate": 1e-4, "epochs": 1, "batch_size": batch_size}
+        studio = DLStudio(**paths, **about, **steps)
         segmenter = DLStudio.SemanticSegmentation(studio, max_num_objects=len(data.classes))
         kind = segmenter.PurdueShapes5MultiObjectDataset
         yield Course(archive, studio, segmenter, kind(studio, segmenter, "train", archive.name))
