@@ -262,7 +262,8 @@ def _alone(seconds: float, jobs: Sequence[tuple], *grader: int) -> None:
 def _enter_namespaces() -> None:
     """Of users, files, processes, messages and the network; ends the process if it may not.
 
-    There /tmp is empty and of its own, and /proc is empty: the outer one shows other processes.
+    There /tmp/own, the current folder, is of its own and the one place to write to; /proc is
+    empty, for the outer one shows other processes.
     """
     system, ids = ctypes.CDLL(None), (os.getuid(), os.getgid())
     users_and_files, others = 0x10000000 | 0x20000, 0x20000000 | 0x8000000 | 0x40000000
@@ -276,11 +277,11 @@ def _enter_namespaces() -> None:
             to = os.open(name, os.O_WRONLY, dir_fd=here)
             os.write(to, text.encode())
             os.close(to)
-        for place in (b"/tmp", b"/proc"):
+        for place in (b"/tmp/own", b"/proc"):
             if system.mount(b"none", place, b"tmpfs", 0, None):
                 os._exit(1)
     os.close(here)
-    os.chdir("/tmp")  # else the current folder is the outer one
+    os.chdir("/tmp/own")  # else the current folder is the outer one
 
 
 def main() -> None:

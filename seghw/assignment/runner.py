@@ -49,8 +49,9 @@ def guard(*hidden: Path) -> tuple[str, ...]:
         command += ["--tmpfs", place]
     for place in {sys.prefix, sys.base_prefix}:
         command += ["--ro-bind", place, place]
-    command += ["--ro-bind", str(_HARNESS), "/tmp/harness.py", "--chdir", "/tmp"]
-    for place in (*covered, "/dev"):
+    command += ["--ro-bind", str(_HARNESS), "/tmp/harness.py"]
+    command += ["--tmpfs", "/tmp/own", "--chdir", "/tmp/own"]
+    for place in (*covered, "/dev", "/tmp"):
         command += ["--remount-ro", place]
     works = subprocess.run([*command, sys.executable, "-c", ""], capture_output=True, check=False)
     return tuple(command) if works.returncode == 0 else ()
@@ -145,7 +146,7 @@ class Sandbox:
             [*self.command, sys.executable, "-s", "-P", "-W", "ignore", place, *lines],
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL},
             cwd=self._folder.name,
-            env=_environment(self._folder.name),
+            env=_environment("/tmp/own" if self.command else self._folder.name),
             start_new_session=True,
         )
         self._running.add(child)
