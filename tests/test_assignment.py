@@ -31,10 +31,8 @@ from seghw.errors import BadInput
 # What is wrong may divide by zero; pycocotools' arrays come by an interface that NumPy deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore")
 TASKS = {task.name: task for task in notebooks.tasks()}
-AT_HAND = (
-    "import copy, math, statistics\nimport numpy as np\nimport torch\nfrom scipy import stats\n"
-)
-AT_HAND += "from torch import nn\nfrom torch.nn import functional as F"
+AT_HAND = "import copy, math, statistics\nimport numpy as np\nimport torch\nfrom torch import nn\n"
+AT_HAND += "from scipy import stats\nfrom torch.nn import functional as F"
 
 
 def table(name):
@@ -107,6 +105,7 @@ def test_a_cell_that_is_no_python_costs_its_own_task_only():
 def test_of_a_cell_only_its_imports_run_before_the_others():
     source = '"""\nimport os; os.remove("x")\n"""\nimport math\ndef f():\n    from math import pi'
     assert {*harness.imports(source)} == {"import math", "from math import pi"}
+    assert harness.imports("import math\ndef f(:") == []
 
 
 @pytest.mark.skipif(not runner.guard(), reason="needs bubblewrap")
@@ -152,13 +151,15 @@ def test_a_submission_reaches_no_other_and_leaves_nothing(nested, monkeypatch):
     """Though one process serves both; where namespaces cannot be nested, each has its own."""
     guard = (*runner.guard(), *["--unshare-user", "--disable-userns"] * (not nested))
     monkeypatch.setattr(runner, "guard", lambda *_: guard)
+    probe = [*guard, *["unshare", "--map-root-user", "--mount"] * nested, "true"]
+    if subprocess.run(probe, check=False, capture_output=True).returncode:
+        pytest.skip("not on this system, or with this bubblewrap")
     with runner.Sandbox() as sandbox:
         source = table("attempts.toml")["suspicious"]["looks for other submissions"][1]
         jobs = {"reach": (source, [("", pickle.dumps(()))])}
         first, second = (sandbox.run(jobs)["reach"][0]["value"] for _ in range(2))
-    # Files that were left, pipes that it holds, processes that it sees, its parent; who serves.
-    assert (first == second == [[], 1, 0, 1, second[4]]) == nested
-    assert (first[4] == second[4]) == nested
+    assert (first[4] == second[4]) == nested, "who serves"
+    assert not nested or first[:4] == second[:4] == [[], 1, 0, 1], "files, pipes, others, parent"
 
 
 def notebook(*sources, ids=(), words="", **more):
@@ -423,14 +424,15 @@ def test_a_student_works_in_the_edition_and_hands_in(edition, tmp_path):
     path = edition / "notebooks" / TASKS["reach"].notebook
     content = json.loads(path.read_text(encoding="utf-8"))
     for cell in content["cells"]:
-        if cell["metadata"].get("nbgrader", {}).get("grade_id") == "reach":
-            cell["source"] = RIGHT
+        name = cell["metadata"].get("nbgrader", {}).get("grade_id")
+        broken = {"dice": "def dice(:", "residual": "import nowhere\ndef residual():\n    nowhere"}
+        cell["source"] = {"reach": RIGHT, **broken}.get(name, cell["source"])
     path.write_text(json.dumps(content), encoding="utf-8")
     apart = {**os.environ, "PYTHONPATH": str(edition), "SEGHW_HOME": str(edition)}
     command = [sys.executable, "-m", "seghw", "submission", "--name", "Ada Lovelace"]
     options = {"env": apart, "capture_output": True, "text": True}
     done = subprocess.run(command, cwd=edition, check=True, **options)
-    assert len(re.findall(r"^\d\d \w+ +not solved yet$", done.stdout, re.M)) == len(TASKS) - 1
+    assert len(re.findall(r"^\d\d \w+ +not solved yet$", done.stdout, re.M)) == len(TASKS) - 3
     assert re.search(r"reach +solved", done.stdout)
     with zipfile.ZipFile(edition / "submission-Ada-Lovelace.zip") as archive:
         assert len(archive.namelist()) == 6

@@ -18,7 +18,7 @@ import signal
 import sys
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import Pipe
 from typing import Any
 
@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 _LARGEST = 1 << 18  # values of one array in an answer
-_LINE = 16 << 20  # bytes of a task's answers
+LINE = 16 << 20  # bytes of a task's answers
 END = b"end\n"  # of a submission's
 LAST = b"last\n"  # no END follows: students' code may reach the grader's descriptors
 
@@ -187,7 +187,7 @@ def _apart(job: tuple, seconds: float, channel: int) -> Any:
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        return json.loads(ours.recv_bytes(_LINE))
+        return json.loads(ours.recv_bytes(LINE))
     except KeyboardInterrupt:
         return {"why": f"it ran longer than {seconds:g} s"}
     except (EOFError, OSError, ValueError, RecursionError):
@@ -200,18 +200,25 @@ def _apart(job: tuple, seconds: float, channel: int) -> Any:
 
 
 def imports(source: str) -> list[str]:
-    """The import statements of a task; the grader has seen that they are on the short list."""
-    nodes = ast.walk(ast.parse(source))
+    """The import statements of a task, which the grader has seen; none of what is no Python."""
+    try:
+        nodes = ast.walk(ast.parse(source))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
     return [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def _import(lines: Iterable[str]) -> None:
+    """Once for all copies of this process; what cannot be imported, its own task says."""
+    for line in lines:
+        with contextlib.suppress(Exception):
+            exec(line, {})
+    gc.freeze()  # collecting would copy what the copies share
 
 
 def _submission(seconds: float, jobs: Sequence[tuple], channel: int) -> None:
     """Answer for every task; where the system can, each in a copy of this process."""
-    for _, source, _ in jobs:  # once for all tasks
-        with contextlib.suppress(Exception):  # what cannot be read or imported, its own task says
-            for line in imports(source):
-                exec(line, {})
-    gc.freeze()  # collecting would copy what the copies share
+    _import(line for _, source, _ in jobs for line in imports(source))
     for job in jobs:
         if hasattr(os, "fork"):
             answer = _apart(job, seconds, channel)
@@ -220,7 +227,7 @@ def _submission(seconds: float, jobs: Sequence[tuple], channel: int) -> None:
             faulthandler.dump_traceback_later(seconds, exit=True)
             answer = answers(*job)
         os.write(channel, json.dumps([job[0], answer]).encode() + b"\n")
-    os._exit(1)  # what a task left running does not hold the process; and no server goes on
+    os._exit(1)  # whatever a task left running; not 0, for a relay that comes here is the last
 
 
 def _alone(seconds: float, jobs: Sequence[tuple], *grader: int) -> None:
@@ -250,7 +257,7 @@ def _alone(seconds: float, jobs: Sequence[tuple], *grader: int) -> None:
         _submission(seconds, jobs, grader[0])
     with os.fdopen(number) as text, os.fdopen(ours, "rb") as lines:
         child = int(text.read())
-        for line in (lines.readline(_LINE) for _ in jobs):
+        for line in (lines.readline(LINE) for _ in jobs):
             if line[:1] + line[-1:] != b"[\n":  # the end, or no answer
                 break
             os.write(grader[0], line)
@@ -265,15 +272,15 @@ def _enter_namespaces() -> None:
     There /tmp/own, the current folder, is of its own and the one place to write to; /proc is
     empty, for the outer one shows other processes.
     """
-    system, ids = ctypes.CDLL(None), (os.getuid(), os.getgid())
+    system, user, group = ctypes.CDLL(None), os.getuid(), os.getgid()
+    maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
     users_and_files, others = 0x10000000 | 0x20000, 0x20000000 | 0x8000000 | 0x40000000
     here = os.open("/proc/self", os.O_PATH)
     # Twice: what is mounted in the first, the second cannot take away.
     for kinds in (users_and_files, users_and_files | others):
         if system.unshare(kinds):
             os._exit(1)
-        maps = [f"{own} {own} 1" for own in ids]
-        for name, text in zip(("setgroups", "uid_map", "gid_map"), ("deny", *maps), strict=True):
+        for name, text in maps.items():
             to = os.open(name, os.O_WRONLY, dir_fd=here)
             os.write(to, text.encode())
             os.close(to)
@@ -287,27 +294,24 @@ def _enter_namespaces() -> None:
 def main() -> None:
     """Answer for one submission; told what to import first, for one after another.
 
-    This process then only imports and copies itself: a request or an answer that it had held would
-    be in the memory of the next submission.
+    The latter only imports and copies itself: a request or an answer that it had held would be in
+    the memory of the next submission.
     """
     sys.modules["seghw"] = None  # type: ignore[assignment]  # where the project can be seen
-    requests, channel = os.dup(0), os.dup(1)
+    requests, channel = os.fdopen(os.dup(0), "rb"), os.dup(1)
     silent = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silent, stream)
     torch.set_num_threads(1)
-    for line in sys.argv[1:]:
-        exec(line, {})
-    gc.freeze()
-    stream = os.fdopen(requests, "rb")
+    _import(sys.argv[1:])
     while len(sys.argv) > 1:
         if not (relay := os.fork()):
-            _alone(*pickle.load(stream), channel, requests)
+            _alone(*pickle.load(requests), channel, requests.fileno())
             os._exit(0)
         if os.waitpid(relay, 0)[1]:  # the grader needs no more, or this was the last
             os._exit(0)
     os.write(channel, LAST)
-    _submission(*pickle.load(stream), channel)
+    _submission(*pickle.load(requests), channel)
 
 
 if __name__ == "__main__":
