@@ -105,7 +105,6 @@ def test_a_cell_that_is_no_python_costs_its_own_task_only():
 def test_of_a_cell_only_its_imports_run_before_the_others():
     source = '"""\nimport os; os.remove("x")\n"""\nimport math\ndef f():\n    from math import pi'
     assert {*harness.imports(source)} == {"import math", "from math import pi"}
-    assert harness.imports("import math\ndef f(:") == []
 
 
 @pytest.mark.skipif(not runner.guard(), reason="needs bubblewrap")
@@ -175,6 +174,7 @@ def notebook(*sources, ids=(), words="", **more):
 RIGHT = "def reach(kernel, rate):\n    return rate * (kernel - 1) + 1"
 STUB = "def reach(kernel, rate):\n    raise NotImplementedError()"
 NO_STUB = RIGHT.replace("return", "# raise NotImplementedError()\n    return")
+NOWHERE = "import nowhere\ndef dense_head():\n    nowhere"
 HELPED = "def reach(kernel, rate):\n    return gaps(kernel) * rate + ONE"
 GAPS = "def gaps(n):\n    return n - ONE"
 ONE = notebook(RIGHT)
@@ -425,8 +425,8 @@ def test_a_student_works_in_the_edition_and_hands_in(edition, tmp_path):
     content = json.loads(path.read_text(encoding="utf-8"))
     for cell in content["cells"]:
         name = cell["metadata"].get("nbgrader", {}).get("grade_id")
-        broken = {"dice": "def dice(:", "residual": "import nowhere\ndef residual():\n    nowhere"}
-        cell["source"] = {"reach": RIGHT, **broken}.get(name, cell["source"])
+        mine = {"reach": RIGHT, "residual": "def residual(:", "dense_head": NOWHERE}
+        cell["source"] = mine.get(name, cell["source"])
     path.write_text(json.dumps(content), encoding="utf-8")
     apart = {**os.environ, "PYTHONPATH": str(edition), "SEGHW_HOME": str(edition)}
     command = [sys.executable, "-m", "seghw", "submission", "--name", "Ada Lovelace"]
