@@ -321,9 +321,9 @@ def decode_bands(rng):
     levels = torch.tensor([20.0, 25.0, 50.0, 65.0, 75.0, 85.0, 120.0, 135.0, 400.0])
     for n, chosen in ((1, bands), (2, bands), (3, bands[:2]), (2, (*bands, (0.0, 10.0)))):
         ramp = levels[torch.from_numpy(rng.integers(9, size=(n, len(chosen), 4, 6)))]
-        ramp[0, :, 0, :] = levels[:6]  # every end of a band, in every plane
+        ramp[0, :, 0, :] = levels[:6]  # every end of a band, in every channel
         ramp[-1, :, 1, :3] = levels[6:]
-        yield "bool (N, C, H, W): plane c is true where low < output < high of band c", ramp, chosen
+        yield "bool (N, C, H, W): channel c is true between low and high of band c", ramp, chosen
 
 
 def wanted(rng):
