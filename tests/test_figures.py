@@ -61,7 +61,7 @@ def test_the_same_records_give_the_same_bytes_whatever_the_users_settings(tmp_pa
 
 def test_every_picture_has_words_of_its_own(records, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "FIGURES", {1: FIGURES[1]})
-    monkeypatch.setattr(figures, "_tables", lambda _: {})
+    monkeypatch.setattr(figures, "_tables", lambda *_: {})
     monkeypatch.setattr(beyond, "BEYOND", {})
     make_figures(out=tmp_path, records=records)
     text = (tmp_path / "corrected/README.md").read_text(encoding="utf-8")

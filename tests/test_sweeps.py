@@ -110,26 +110,26 @@ def test_two_sweeps_share_the_work_and_a_killed_one_costs_no_run(tmp_path):
     assert not list(tmp_path.glob("smoke/*/*unfinished*")), "leftovers are cleared"
 
 
+ON = "; the same command goes on from here"
+SWEEP = ("sweep --dataset shapes5 --recipe corrected --jobs 1 --runs", "laptop/*/.lock", ON)
+FIGURES = ("figures --out", "report/fig01.png", "")
+
+
 @POSIX
-@pytest.mark.parametrize("ctrl_c", [False, True])
-def test_a_sweep_that_is_asked_to_end_does_so_with_its_workers(tmp_path, ctrl_c):
+@pytest.mark.parametrize(("send", "name"), [(os.kill, "SIGTERM"), (os.killpg, "SIGINT")])
+@pytest.mark.parametrize(("command", "sign", "goes_on"), [SWEEP, FIGURES])
+def test_what_is_asked_to_end_ends_with_its_workers(tmp_path, command, sign, goes_on, send, name):
     """SIGTERM, as a scheduler sends it to the first process alone, or Ctrl-C, which reaches all.
 
     One line, status 130, and nobody goes on writing.
     """
-    options = ["--dataset", "shapes5", "--recipe", "corrected", "--jobs", 1, "--runs", tmp_path]
-    process = start("-m", "seghw", "sweep", *options)
-    wait_until(lambda: list(tmp_path.glob("laptop/*/.lock")))
-    workers = psutil.Process(process.pid).children(recursive=True)
-    assert workers
-    if ctrl_c:
-        os.killpg(process.pid, signal.SIGINT)
-    else:
-        process.terminate()
-    _, errors = process.communicate(timeout=300)
+    process = start("-m", "seghw", *command.split(), tmp_path)
+    wait_until(lambda: list(tmp_path.glob(sign)))
+    assert (workers := psutil.Process(process.pid).children(recursive=True))
+    send(process.pid, getattr(signal, name))
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    last = "seghw: interrupted; the same command goes on from here"
-    assert errors.splitlines()[-1] == last
+    assert errors.splitlines()[-1] == f"seghw: interrupted{goes_on}"
     assert "Traceback" not in errors
     assert not psutil.wait_procs(workers, timeout=60)[1]
 

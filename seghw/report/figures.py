@@ -9,11 +9,15 @@ the caption below and the file, such as ``figures/report/fig01.png``.
 """
 
 import re
+import signal
 import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import fields
 from functools import partial
 from itertools import product
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -305,48 +309,76 @@ def make_figures(
     """
     numbers = parse_numbers(only) if only else sorted(FIGURES)
     out, records = Path(out), records or Records()
-    pictures = {
+    made: dict[Path, Callable[[], Any]] = {
         out / recipe / f"fig{number:02d}.png": partial(FIGURES[number], records, recipe)
         for recipe, number in product(RECIPES, numbers)
     }
-    tables = {} if only else _tables(records)
-    if not only:
-        from seghw.report.beyond import BEYOND
-
-        of_name = BEYOND.items()
-        pictures |= {out / f"beyond/{name}.png": partial(draw, records) for name, draw in of_name}
-    captions = defaultdict(list)
-    with mpl.rc_context(), tqdm(total=len(tables) + len(pictures), unit="file", delay=1) as bar:
+    captions, before = defaultdict(list), set(active_children())
+    deaf = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # it is ended below, without a word
+    with (
+        mpl.rc_context(),
+        ProcessPoolExecutor(1, get_context("spawn"), *deaf) as beside,
+        tqdm(total=len(made), unit="file", delay=1) as bar,
+    ):
         nb.use_style()
-        for name, make in tables.items():
-            bar.set_description(name, refresh=False)
-            write_table(make(), out / name)
-            bar.update()
-        for path, draw in pictures.items():
-            bar.set_description(path.name, refresh=False)
-            figure, caption = draw()
-            number = f"Figure {int(path.stem[3:])}. " if path.stem.startswith("fig") else ""
-            described = f"![{nb.describe(figure)}]({path.name})"
-            captions[path.parent].append(f"{described}\n\n{number}{caption}\n")
-            save(figure, number + caption, path)
-            bar.update()
+        if not only:
+            from seghw.report.beyond import BEYOND
+
+            made |= {out / name: make for name, make in _tables(records, beside).items()}
+            made |= {out / f"beyond/{k}.png": partial(draw, records) for k, draw in BEYOND.items()}
+            bar.reset(len(made))
+        try:
+            for path, make in made.items():
+                bar.set_description(path.name, refresh=False)
+                if path.suffix == ".csv":
+                    write_table(make(), path)
+                else:
+                    captions[path.parent].append(_draw(make, path))
+                bar.update()
+        except BaseException:  # an interrupt as well
+            for process in {*active_children()} - before:
+                process.terminate()
+            raise
     for folder, texts in {} if only else captions.items():
         with atomic_write(folder / "README.md") as path:
             text = "\n".join([f"# Figures: `{folder.name}`\n", *texts])
             path.write_text(text, encoding="utf-8", newline="\n")
-    return [*(out / name for name in tables), *pictures]
+    return [*made]
 
 
-def _tables(records: Records) -> dict[str, Callable[[], pd.DataFrame]]:
-    """By file: the evaluated runs' images, the segmenter's numbers, and the claims."""
+def _draw(make: Callable[[], Drawn], path: Path) -> str:
+    """Draw and save a figure; returns what the page of captions says of it."""
+    figure, caption = make()
+    number = f"Figure {int(path.stem[3:])}. " if path.stem.startswith("fig") else ""
+    described = f"![{nb.describe(figure)}]({path.name})"
+    save(figure, number + caption, path)
+    return f"{described}\n\n{number}{caption}\n"
+
+
+def _tables(records: Records, beside: Executor) -> dict[str, Callable[[], pd.DataFrame]]:
+    """By file: the evaluated runs' images, and what is measured in a process beside this one."""
 
     def images(recipe: str, family: str, loss: str) -> pd.DataFrame:
         return records.evaluation(family, recipe, loss).table()
 
+    def claims() -> pd.DataFrame:
+        records.measurements = measured.result()[1]  # for the picture of the claims
+        return records.measurements
+
+    measured = beside.submit(_measure, *(getattr(records, f.name) for f in fields(records)))
     cases = product(RECIPES, DRAWN, REPORT_LOSSES)
     tables = {f"{'-'.join(case)}.csv": partial(images, *case) for case in cases}
-    tables["sam.csv"] = lambda: pd.concat([records.sam_comparison(family).rows for family in DRAWN])
-    return tables | {"claims.csv": lambda: records.measurements}
+    return tables | {"sam.csv": lambda: measured.result()[0], "claims.csv": claims}
+
+
+def _measure(*settings: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The segmenter's numbers and the claims, which take as long as all the pictures."""
+    from seghw.devices import use_threads
+
+    use_threads(1)  # the other cores are taken
+    records = Records(*settings)
+    rows = [records.sam_comparison(family).rows for family in DRAWN]
+    return pd.concat(rows), records.measurements
 
 
 def parse_numbers(text: str) -> list[int]:

@@ -100,8 +100,9 @@ class Comparison:
         return table.loc[rows.who.unique(), rows.score.unique()]
 
     def _images(self) -> Iterable[int]:
-        about = {"desc": self.segmenter.name, "unit": "image", "leave": False, "delay": 2}
-        return tqdm(range(len(self.data)), **about)
+        # Below the bar of ``make figures``, beside which this runs.
+        about = {"desc": self.segmenter.name, "unit": "image", "leave": False, "position": 1}
+        return tqdm(range(len(self.data)), delay=2, **about)
 
 
 def ask_true_boxes(segmenter: sam.Segmenter, data: SegmentationSet, i: int) -> np.ndarray:
