@@ -87,6 +87,7 @@ def test_what_is_suspicious_is_not_run_and_its_line_is_quoted():
     for what, (name, source) in cells["suspicious"].items():
         assert (line := forbidden(statements(name, definitions([code(source)])))), what
         assert line in source
+    assert forbidden(["x = 0" + "+0" * 20_000]), "too deeply nested to be looked at"
     for what, (name, source) in cells["plain"].items():
         assert forbidden(statements(name, definitions([code(source)]))) is None, what
 
@@ -130,6 +131,7 @@ def test_attempts_gain_nothing_and_harm_nothing_even_if_all_are_run(tmp_path):
                 asked[f"{name} {what}"] = assess.all_questions(name)
                 given = [q.asked() for q in asked[f"{name} {what}"]]
                 jobs[f"{name} {what}"] = f"{AT_HAND}\n{source}", given
+        assert runner.guard(victim, tmp_path), "one folder in the other"
         with runner.Sandbox(tmp_path) as sandbox:
             answers = sandbox.run(jobs, 2)
         verdicts = {what: judge.judge(asked[what], answers[what]) for what in jobs}
@@ -177,6 +179,7 @@ NO_STUB = RIGHT.replace("return", "# raise NotImplementedError()\n    return")
 NOWHERE = "import nowhere\ndef dense_head():\n    nowhere"
 HELPED = "def reach(kernel, rate):\n    return gaps(kernel) * rate + ONE"
 GAPS = "def gaps(n):\n    return n - ONE"
+ELIF = "\n    elif 0:\n        0"
 ONE = notebook(RIGHT)
 READ = {
     "metadata lost": ONE,
@@ -251,7 +254,8 @@ HANDED_IN = {
     "zoe.ipynb": (notebook(STUB, ids=("reach",)), 0, ""),
     "zoe (2).ipynb": (ONE, 2, ""),
     "李明.ipynb": (ONE, 2, ""),
-    "long" + "g" * 200 + ".ipynb": (ONE, 2, ""),
+    "李" * 80 + ".ipynb": (ONE, 2, ""),
+    "nested.ipynb": (notebook(RIGHT + "\n    if 0:\n        0" + ELIF * 400), 2, ""),
     "damaged.zip": (bytes(DAMAGED), 0, "cannot be read"),
     "none.zip": (b"no zip at all", 0, "cannot be read"),
     "xz.tar.xz": (b"\xfd7zXZ\0\0\0" + b"x" * 90, 0, "cannot be read"),
@@ -261,7 +265,7 @@ HANDED_IN = {
     "infinite.ipynb": (notebook("def first_click(mask):\n    return float('inf'), 3"), 0, ""),
     "report.pdf": (b"%PDF", 0, "no notebook"),
     "surrogate.ipynb": (notebook("def reach(*a):\n    raise ValueError('\\ud800')"), 0, ""),
-    "import.ipynb": (notebook("import os\ndef reach(*a):\n    os.getcwd()"), 0, "look at reach"),
+    "import.ipynb": (notebook("import os\rdef reach(*a):\r    os.getcwd()"), 0, "look at reach"),
 }  # fmt: skip
 
 
@@ -327,6 +331,9 @@ def test_regrading_shows_what_it_was_before_and_who_wrote_alike(tmp_path, in_pro
     with pytest.raises(BadInput, match="save it with commas"):
         grade.grade(folder, out)
     assert (out / "grades.csv").read_bytes() == by_excel
+    marked.to_csv(out / "grades.csv")
+    with pytest.raises(BadInput, match="points by hand of 'bob', who is not here"):
+        grade.grade(put(tmp_path / "late", **{"ada.ipynb": alike}), out)
 
 
 def test_without_submissions_nothing_is_touched(tmp_path):
@@ -403,7 +410,7 @@ def test_the_edition_has_the_visible_checks_and_no_solution(edition, monkeypatch
     assert visible.keys() == TASKS.keys()
     assert not any(question.hidden for asked in visible.values() for question in asked)
     answers = sum(text.count("YOUR ANSWER HERE") for text in texts.values())
-    assert answers == len(notebooks.tasks("markdown")) == 2
+    assert answers == 2 * len(notebooks.tasks("markdown")) == 4, "in two copies"
     assert (edition / "AGENTS.md").is_file()
     assert (edition / "Makefile").is_file()
     with pytest.raises(FileExistsError, match="already exists"):
@@ -423,6 +430,7 @@ def test_a_student_works_in_the_edition_and_hands_in(edition, tmp_path):
     edition = shutil.copytree(edition, tmp_path / "mine")
     path = edition / "notebooks" / TASKS["reach"].notebook
     content = json.loads(path.read_text(encoding="utf-8"))
+    shutil.copy(path, path.with_name("01-Copy1.ipynb"))
     for cell in content["cells"]:
         name = cell["metadata"].get("nbgrader", {}).get("grade_id")
         mine = {"reach": RIGHT, "residual": "def residual(:", "dense_head": NOWHERE}

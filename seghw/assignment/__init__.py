@@ -53,5 +53,9 @@ def _verdict(function: Callable, questions: Sequence[judge.Question]) -> judge.V
         line = None
     if line:
         return judge.Verdict("a solution does not need this, so a teacher will look at it", line)
-    answers = [harness.ask(function, *question.asked()) for question in questions]
+    answers = []
+    for question in questions:
+        answers.append(harness.ask(function, *question.asked()))
+        if answers[-1].get("error", {}).get("type") == "KeyboardInterrupt":
+            raise KeyboardInterrupt
     return judge.judge(questions, answers)

@@ -48,6 +48,8 @@ def make_edition(out: str | Path) -> Path:
         for path in sorted(NOTEBOOKS.glob("0*.ipynb")):
             text = json.dumps(student_notebook(path), indent=1, ensure_ascii=False)
             (folder / "notebooks" / path.name).write_text(text + "\n", encoding="utf-8")
+        lab = shutil.ignore_patterns(".lab", "*.md")
+        shutil.copytree(folder / "notebooks", folder / "seghw/assignment/chapters", ignore=lab)
         listed = sorted([*every, *tasks("markdown")], key=lambda task: task.notebook)
         rows = [f"| {Path(t.notebook).stem} | {t.title} | {t.points} |" for t in listed]
         page = (_STUDENT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import chain, count
@@ -72,12 +72,12 @@ def grade(
     whole_number("--jobs", jobs, 1)
     if not seconds > 0:
         raise BadInput(f"--seconds must be positive, got {seconds:g}")
-    before = _before(out / "grades.csv")
+    students = _students(entries)
+    keys = {path: identifier or _clean(name) for path, (name, identifier) in students.items()}
+    before = _before(out / "grades.csv", {*keys.values()})
     out.mkdir(parents=True, exist_ok=True)  # the sandbox hides only what is there
     questions = {task.name: all_questions(task.name) for task in tasks()}
-    students = _students(entries)
-    names = {path: _clean(name) for path, (name, _) in students.items()}
-    table = {path: before[name] for path, name in names.items() if name in before}
+    table = {path: before[key] for path, key in keys.items() if key in before}
     rows: dict[Path, Graded] = {}
     with ThreadPoolExecutor(jobs) as pool, Sandbox(submissions, out) as sandbox:
         if not sandbox.command:
@@ -90,7 +90,7 @@ def grade(
             for future in as_completed(work):
                 path, newest = work[future], future.result()
                 rows[path] = newest
-                table[path] = _row(newest, before.get(names[path], {}), partial)
+                table[path] = _row(newest, before.get(keys[path], {}), partial)
                 with atomic_write(out / "grades.csv") as temporary:
                     lines = pd.DataFrame([table[path] for path in entries if path in table])
                     lines.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8-sig")
@@ -136,7 +136,8 @@ def _students(entries: Iterable[Path]) -> dict[Path, tuple[str, str]]:
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^\w-]+", "-", name)[-80:].strip("-").lower() or "nameless"
+    name = re.sub(r"[^\w-]+", "-", name).encode("utf-8", "replace")[-200:].decode(errors="ignore")
+    return name.strip("-").lower() or "nameless"  # no longer than a file's name may be
 
 
 def _clean(text: str) -> str:
@@ -154,19 +155,24 @@ def _say(text: str) -> None:
 # -- tables and pages ------------------------------------------------------------------------------
 
 
-def _before(table: Path) -> dict[str, dict]:
+def _before(table: Path, now: Set[str]) -> dict[str, dict]:
     """Students' rows of an earlier grading, with the points that were given by hand.
 
-    ``BadInput`` where they cannot be read, before anything is written over them.
+    By identifier, or name where there is none. ``BadInput`` where they cannot be read, or are of
+    somebody who is not graded ``now``, before anything is written over them.
     """
     if not table.is_file():
         return {}
     try:
-        rows = pd.read_csv(table, dtype=str, na_filter=False).to_dict("records")
-        return {row["Student"]: row for row in rows}
+        records = pd.read_csv(table, dtype=str, na_filter=False).to_dict("records")
+        rows = {row["ID"] or row["Student"]: row for row in records}
     except (KeyError, ValueError) as error:
         how = "save it with commas and in UTF-8, or move it away"
         raise BadInput(f"{table} is no table of an earlier grading ({error!r}); {how}") from error
+    by_hand = {k for k, row in rows.items() if any(row[c] for c in row if "(by hand" in c)}
+    if gone := sorted(by_hand - now):
+        raise BadInput(f"{table} has points by hand of {gone[0]!r}, who is not here: use --out")
+    return rows
 
 
 def _row(graded: Graded, before: dict, partial: bool) -> dict[str, str]:

@@ -194,8 +194,9 @@ def _apart(job: tuple, seconds: float, channel: int) -> Any:
         return {"why": "it ended its process"}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        with contextlib.suppress(OSError):  # macOS refuses it to one that has ended
-            os.killpg(child, signal.SIGKILL)
+        for end in (os.kill, os.killpg):  # it may have left its group
+            with contextlib.suppress(OSError):  # macOS refuses it to one that has ended
+                end(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
 
@@ -211,7 +212,7 @@ def imports(source: str) -> list[str]:
 def _import(lines: Iterable[str]) -> None:
     """Once for all copies of this process; what cannot be imported, its own task says."""
     for line in lines:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BaseException):
             exec(line, {})
     gc.freeze()  # collecting would copy what the copies share
 
@@ -240,31 +241,27 @@ def _alone(seconds: float, jobs: Sequence[tuple], *grader: int) -> None:
     submission is the last. ``grader``: descriptors to it and from it, out of reach as well.
     """
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: it reaps grandchildren
-    (ours, theirs), (number, numbers) = os.pipe(), os.pipe()
+    ours, theirs = os.pipe()
     between = os.fork()
     if not between:
-        for descriptor in (ours, number, *grader):
+        for descriptor in (ours, *grader):
             os.close(descriptor)
         os.setsid()  # a process group can be signalled from within
         _enter_namespaces()
-        if child := os.fork():  # the first in them: when it is ended, all are
-            os.write(numbers, str(child).encode())
+        if os.fork():  # the other is the first in them: when it is ended, all are
             os._exit(0)
-        os.close(numbers)
         _submission(seconds, jobs, theirs)
     os.close(theirs)
-    os.close(numbers)
     if os.waitpid(between, 0)[1]:
         os.write(grader[0], LAST)
         _submission(seconds, jobs, grader[0])
-    with os.fdopen(number) as text, os.fdopen(ours, "rb") as lines:
-        child = int(text.read())
+    with os.fdopen(ours, "rb") as lines:
         for line in (lines.readline(LINE) for _ in jobs):
             if line[:1] + line[-1:] != b"[\n":  # the end, or no answer
                 break
             os.write(grader[0], line)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        os.killpg(between, signal.SIGKILL)  # in its group is no other
+        os.wait()
     os.write(grader[0], END)
 
 
@@ -287,7 +284,7 @@ def _enter_namespaces() -> None:
             os.write(to, text.encode())
             os.close(to)
         for place in (b"/tmp/own", b"/proc"):
-            if system.mount(b"none", place, b"tmpfs", 0, None):
+            if system.mount(b"none", place, b"tmpfs", 0, b"size=64m"):
                 os._exit(1)
     os.close(here)
     os.chdir("/tmp/own")  # else the current folder is the outer one

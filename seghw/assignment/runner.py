@@ -43,14 +43,12 @@ def guard(*hidden: Path) -> tuple[str, ...]:
         return ()
     command = [bubblewrap, "--ro-bind", "/", "/", "--tmpfs", "/tmp", "--dev", "/dev"]
     command += ["--proc", "/proc", "--unshare-all", "--die-with-parent", "--new-session"]
-    # Root's powers go, but for the one that a namespace inside asks of root (Linux 5.12).
-    command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETFCAP"]
+    if os.geteuid() == 0:  # its powers go, but for what a namespace inside asks (Linux 5.12)
+        command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETFCAP"]
     places = (Path("/run"), Path.home(), ROOT, *hidden)  # /run: sockets of the system
-    covered = [str(p.resolve()) for p in places if p.is_dir() and p.resolve() != Path("/")]
-    for place in covered:
-        command += ["--tmpfs", place]
-    for place in {sys.prefix, sys.base_prefix}:
-        command += ["--ro-bind", place, place]
+    covered = {str(p.resolve()) for p in places if p.is_dir() and p.resolve() != Path("/")}
+    for place in sorted({*covered, sys.prefix, sys.base_prefix}):  # what lies deeper comes later
+        command += ["--tmpfs", place] if place in covered else ["--ro-bind", place, place]
     command += ["--ro-bind", str(_HARNESS), "/tmp/harness.py"]
     command += ["--tmpfs", "/tmp/own", "--chdir", "/tmp/own"]
     for place in (*covered, "/dev", "/tmp"):
