@@ -8,6 +8,7 @@ quick. Bad input ends with one line and exit status 2, as argparse's own errors 
 
 import argparse
 import json
+import os
 import signal
 import sys
 import warnings
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _path(text: str) -> Path:
     """A path as the shell would have it also behind ``--out=``, and with a name of its own."""
-    return Path(text).expanduser().resolve()
+    return Path(os.path.expanduser(text)).resolve()  # noqa: PTH111 (Path refuses unknown users)
 
 
 folder, number = partial(option, type=_path), partial(option, type=int)
@@ -136,16 +137,18 @@ def data_scenes(args: Namespace) -> None:
 def data_coco(args: Namespace) -> None:
     """build the pizza/cat/bus set from COCO annotations"""
     from seghw.data import coco
+    from seghw.data.dataset import blank
     from seghw.data.download import fetch_annotations, fetch_images
     from seghw.io import require_free
 
+    out = args.out or config.DATA / config.dataset_of(args.classes)
+    require_free(out)  # before the long work, as the size is refused
+    blank(0, 0, args.size)
     annotations, images = args.annotations, args.images
     if args.download:
         annotations, images = fetch_annotations(args.download, args.split), args.download
     if not annotations or not images:
         raise BadInput("data coco needs --annotations and --images, or --download DIR")
-    out = args.out or config.DATA / config.dataset_of(args.classes)
-    require_free(out)  # before the long work
     chosen = coco.select(annotations, args.classes, args.min_box, args.instances, args.min_area)
     if args.download:
         records = [image.record for image in chosen]
@@ -227,8 +230,8 @@ def train(args: Namespace) -> int:
 def _config(args: Namespace, dataset: str) -> TrainConfig:
     if args.config:
         try:
-            return TrainConfig.from_dict(json.loads(args.config))
-        except (ValueError, TypeError, AttributeError) as error:
+            return TrainConfig(**json.loads(args.config))
+        except (ValueError, TypeError) as error:
             line = f"--config {args.config!r:.80} is no configuration: {error}"
             raise BadInput(line) from error
     values = {name: vars(args)[name] for name in TrainConfig.__match_args__ if name in vars(args)}

@@ -9,6 +9,8 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +94,7 @@ LOSS_NAMES = {
     "bce": "cross-entropy",
     "bce_dice": "cross-entropy + coefficient x Dice",
 }
-#: DLStudio's mUNet, and a plain U-Net of the same size.
+#: DLStudio's mUNet, and a plain U-Net, as large as that of the laptop's profile.
 NETWORKS = ("munet", "unet")
 #: How mUNet enlarges its feature maps again; see ``network``.
 HEADS = ("report", "dense", "resize", "subpixel")
@@ -273,8 +275,17 @@ class TrainConfig:
         for field, known in {**choices, "head": (None, *HEADS)}.items():
             if getattr(self, field) not in known:
                 raise BadInput(f"{field} {getattr(self, field)!r} is not one of {tuple(known)}")
-        whole_number("seed", self.seed, 0)
-        whole_number("epochs", self.epochs if self.epochs is not None else 1, 1)
+        # As JSON gives them back, which knows lists only and no numbers of NumPy's.
+        plain = {
+            "learning_rate": float,
+            "coefficient": float,
+            "seed": partial(whole_number, "seed", least=0),
+            "epochs": partial(whole_number, "epochs", least=1),
+            "aspp_rates": lambda rates: tuple(map(index, rates)),
+        }
+        for field, make in plain.items():
+            if (value := getattr(self, field)) is not None:
+                object.__setattr__(self, field, make(value))
         rate, c, loss = self.learning_rate, self.coefficient, self.loss
         of_munet = self.aspp_rates, self.skip_connections, self.copy_across, self.head
         problems = [
@@ -290,7 +301,11 @@ class TrainConfig:
                 f"loss {loss!r} needs masks of 0 and 1: use --recipe corrected",
             ),
             (not 0 <= (c or 0) < math.inf, f"coefficient must be finite, 0 or more, got {c}"),
-            (self.aspp_rates == (), "aspp_rates must be None or hold a rate, got ()"),
+            (
+                self.aspp_rates is not None and min(self.aspp_rates, default=0) < 1,
+                f"aspp_rates must be None or hold rates from 1 on, got {self.aspp_rates}",
+            ),
+            (not isinstance(self.start, str | None), f"start must be a text, got {self.start!r}"),
             (
                 self.network == "unet" and of_munet != ((2, 4, 6), True, True, None),
                 f"a U-Net has no parts of mUNet to change, got {of_munet}: leave them out",
@@ -341,12 +356,6 @@ class TrainConfig:
 
     def to_dict(self) -> dict:
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "TrainConfig":
-        """The inverse of ``to_dict``, also after a round trip through JSON."""
-        rates = values.get("aspp_rates")
-        return cls(**{**values, "aspp_rates": None if rates is None else tuple(rates)})
 
 
 def _exact(value: float, short: str) -> str:

@@ -33,7 +33,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def available_cores() -> int:
-    """Cores that this process may use, which a container or ``taskset`` may limit."""
+    """Cores that this process may use, which ``taskset`` or a container's cpuset may limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seghw.config import HEADS
-from seghw.errors import BadInput
+from seghw.errors import BadInput, reason
 
 
 class ASPP(nn.Module):
@@ -334,5 +334,5 @@ def from_dlstudio(state_dict: Mapping[str, Tensor], *, skip_connections: bool = 
         )
         model.load_state_dict(weights)
     except (KeyError, RuntimeError) as error:
-        raise BadInput(f"not a state dict of DLStudio's mUNet: {error}") from error
+        raise BadInput(f"not a state dict of DLStudio's mUNet: {reason(error)}") from error
     return model

@@ -33,6 +33,7 @@ from seghw.errors import BadInput, of_the_machine, reason
 #: Columns that two runs of one setting share; they differ in their seed alone.
 SETTING = ["dataset", "recipe", "loss", "coefficient", "learning_rate", "part"]
 HISTORY = ["iteration", "loss", "mse", "dice", "mse_gradient", "dice_gradient"]
+_NONE = [dict.fromkeys(("validation_iou", "validation_mse"))]  # scores of no whole epoch
 # What ``part`` tells, if it is not as usual.
 _USUAL = {
     f.name: f.default for f in fields(TrainConfig) if f.name not in (*SETTING, "seed", "profile")
@@ -63,15 +64,16 @@ def read_run(folder: str | Path) -> dict[str, Any]:
         scores after its last epoch (``validation_iou``, ...; NaN where there is no object);
         ``score``, the validation mean IoU by which runs are ranked, minus infinity for a run that
         diverged; ``status`` and ``error``; ``epoch_scores``, a list of all epochs' scores;
-        ``images``, that it was trained on, and their ``digest``; ``run_id`` and ``folder``.
+        ``images``, that it was trained on, and their ``digest``; ``validation_images``; ``run_id``
+        and ``folder``.
     """
     path = Path(folder, "run.json")
     with reading(path, f"{path.parent} holds no finished run: run.json is missing"):
         record = json.loads(path.read_text(encoding="utf-8"))
-        config, epochs = TrainConfig.from_dict(record["config"]), record["epochs"]
+        config, epochs = TrainConfig(**record["config"]), record["epochs"]
         if not config.run_id == record["run_id"] == path.resolve().parent.name:
             raise ValueError(f"it is the record of {config.run_id}")
-        last = {k: np.nan if v is None else v for k, v in (epochs[-1:] or [{}])[0].items()}
+        last = {k: np.nan if v is None else v for k, v in (epochs[-1:] or _NONE)[0].items()}
         finished = record["status"] == "finished"
         return {
             **last,
@@ -88,6 +90,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
             "status": record["status"],
             "error": record.get("error"),
             "images": record["data"]["images"],
+            "validation_images": record["data"]["validation_images"],
             "digest": record["data"].get("digest"),
             "epoch_scores": epochs,
             "folder": path.parent,

@@ -92,8 +92,8 @@ def load_sam(source: str | Path | None = None, *, download: bool = False) -> Seg
             raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]!r}")
     except Exception as error:  # transformers, its hub and safetensors raise what they like
         raise BadInput(
-            f"{source} is no SAM that can be opened; give a folder with config.json and model."
-            "safetensors, or an id such as 'facebook/sam-vit-base', fetched before with "
+            f"{source or SAM_TINY} is no SAM that can be opened; give a folder with config.json "
+            "and model.safetensors, or an id such as 'facebook/sam-vit-base', fetched before with "
             f"`hf download` ({reason(error)})"
         ) from error
     return Segmenter(name, model.to(best_device()).eval(), processor)

@@ -143,7 +143,8 @@ def write_run(folder, config, score, *, loss=(4.0, 2.0), counts=None):
     run.mkdir(parents=True)
     last = {"training_iou": 0.6, "validation_iou": score, "validation_mse": 2.0}
     record = {"run_id": config.run_id, "status": "finished", "config": config.to_dict()}
-    record |= {"epochs": [last] * config.planned_epochs, "data": {"images": 4000}}
+    data = dict.fromkeys(("images", "validation_images"), 300)
+    record |= {"epochs": [last] * config.planned_epochs, "data": data}
     (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
     history = pd.DataFrame({"iteration": range(1, 21), "loss": np.linspace(*loss, 20)})
     terms = {"mse": 2.0, "dice": 1.0, "mse_gradient": 9.0, "dice_gradient": 1.0}

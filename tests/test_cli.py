@@ -75,6 +75,7 @@ def test_an_empty_set_is_refused(tmp_path, capsys):
         (["data", "shapes", "--count", "1", "--out", "."], "already exists"),
         (["data", "scenes", "--count", "1", "--out", "."], "already exists"),
         (["data", "coco", "--out", "x"], "--annotations"),
+        (["data", "coco", "--download", "x", "--size", "100", "--out", "y"], "of 8"),
         (["submission", "--name", "  "], "needs your name"),
         (["data", "coco", "--annotations", "a.json", "--images", "x", "--out", "x"], "a.json"),
     ],

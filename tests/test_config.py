@@ -67,11 +67,11 @@ def test_run_id_is_readable():
 
 OTHERS = {
     "dataset": ["coco3", "own+cat", "own+hot dog+cat"],
-    "learning_rate": [0.00401, 1e-30, 1 / 3],
+    "learning_rate": [0.00401, 1e-30, np.float32(1 / 3)],
     "coefficient": [0.0, 0.1, 1 / 3],
-    "seed": [1, 2],
+    "seed": [1, np.int64(2)],
     "epochs": [1, 2],
-    "aspp_rates": [None, (1,), (2, 46)],
+    "aspp_rates": [None, [1], (np.int64(2), 46)],
     "skip_connections": [False],
     "copy_across": [False],
     "head": ["report", "resize"],
@@ -93,7 +93,7 @@ def test_a_configuration_survives_json_and_no_two_share_a_name():
     assert len({c.run_id for c in configs}) == len(configs)
     for c in configs:
         assert {field.name for field in fields(c)} == c.to_dict().keys()
-        assert TrainConfig.from_dict(json.loads(json.dumps(c.to_dict()))) == c
+        assert TrainConfig(**json.loads(json.dumps(c.to_dict()))) == c
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,7 @@ def test_a_configuration_survives_json_and_no_two_share_a_name():
         ({"head": "foo"}, "'foo'"),
         ({"network": "unet", "head": "resize"}, "'resize'"),
         ({"aspp_rates": ()}, r"got \(\)"),
+        ({"start": 5}, "a text, got 5"),
         ({"learning_rate": math.nan}, "nan"),
         ({"coefficient": 20}, "coefficient 20"),
         ({"loss": "mse_dice"}, "coefficient None"),

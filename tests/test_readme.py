@@ -17,10 +17,6 @@ README, CARD, START = (
 )
 
 
-def test_it_is_short():
-    assert len(README.splitlines()) <= 150
-
-
 def test_the_number_of_runs():
     runs = load_runs()
     machines = [json.loads((f / "run.json").read_text())["machine"] for f in runs.folder]

@@ -19,6 +19,7 @@ from seghw.losses import dice_loss
 from seghw.runs import history, load_counts, load_runs, read_run
 from seghw.train import Run, build_network, learning_rate, load_network, train
 from seghw.train.muon import MuonAndAdamW
+from seghw.train.records import load_weights
 
 CONFIG = TrainConfig("shapes5", "corrected", "mse_dice", 3e-3, 20.0, profile="smoke")
 REPORT = TrainConfig("shapes5", "report", "mse_dice", 1e-4, 20.0, profile="smoke")
@@ -31,15 +32,12 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
-# What a run leaves behind
-
-
 def test_a_run_leaves_its_record(smoke_runs, smoke_run):
     assert files(smoke_run).keys() == {"counts.npz", "history.csv", WEIGHTS, "run.json"}
     run = read_run(smoke_run)
     about = [run[name] for name in ("status", "images", "part", "run_id")]
     assert about == ["finished", 64, "", smoke_run.name]
-    assert TrainConfig.from_dict({k: run[k] for k in CONFIG.to_dict()}) == run["config"] == CONFIG
+    assert TrainConfig(**{k: run[k] for k in CONFIG.to_dict()}) == run["config"] == CONFIG
     assert [row["epoch"] for row in run["epoch_scores"]] == [1, 2]
     assert run["score"] == run["validation_iou"] == run["epoch_scores"][-1]["validation_iou"]
     table = load_runs("smoke", smoke_runs)
@@ -131,21 +129,26 @@ def test_late_trouble(tmp_path, monkeypatch):
         run.model.down_norm_outer.running_var.fill_(1e6)
         if run.config == CONFIG and step == 6:  # the second epoch's first
             nn.init.constant_(run.model.head.bias, math.inf)
-        return real(run, indices, step, **options)
+        terms = real(run, indices, step, **options)
+        if run.config.epochs == 1 and step == run.steps:  # then only the scores see it
+            nn.init.constant_(run.model.head.bias, math.inf)
+        return terms
 
     monkeypatch.setattr(Run, "step", step)
+    last = read_run(train(replace(CONFIG, epochs=1), SETS, runs=tmp_path / "1", progress=False))
+    assert (last["status"], last["score"]) == ("diverged", -math.inf)
     folder = train(CONFIG, SETS, runs=tmp_path, progress=False)
     [run] = load_runs("smoke", tmp_path).itertuples()
     assert f"at iteration 6 of {CONFIG.run_id}; whole epochs in its checkpoint: 1" in run.error
     assert (run.status, run.score) == ("diverged", -math.inf)
     assert files(folder).keys() == {"checkpoint.pt", "history.csv", "run.json"}
     assert history(run).iteration.tolist() == [4, 5, 8]
-    weights = load_file(train(REPORT, SETS, runs=tmp_path, progress=False) / WEIGHTS)
+    folder = train(REPORT, SETS, runs=tmp_path, progress=False)
+    weights = load_file(folder / WEIGHTS)
     assert (weights["down_norm_outer.running_var"] > 65_504).all()
     assert weights["stem.weight"].dtype == torch.float16
-
-
-# Interruptions
+    with pytest.raises(BadInput, match="is of another network"):
+        load_weights(build_network(replace(REPORT, aspp_rates=None)), folder)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +169,6 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_byte(config, images, tmp_
     resumed = files(train(config, data, **stopped))
     del expected["run.json"], resumed["run.json"]  # they say how long it took
     assert resumed == expected
-
-
-# The learning rate and the optimizers
 
 
 @pytest.mark.parametrize("warm_up", [0.1, 0.2])

@@ -61,8 +61,10 @@ def test_the_canvas_asks_for_what_is_drawn_on_it(asked):
     canvas.points = []
     assert not any(canvas.labels)
     assert "Click on an object" in canvas.text
-    canvas.box = [3, 2, 6, 4]
+    canvas.set_state({"points": [], "box": [3, 2, 6, 4]})
     assert asked.pop() == [[3, 2, 6, 4]]
+    canvas.set_state({"points": [[6, 4, 1]], "box": []})
+    assert asked == [[[[6, 4]]]], "asked once"
 
 
 def test_an_object_whose_own_mask_is_not_known_is_not_scored(asked):

@@ -147,7 +147,7 @@ def dice_floors(records: Records) -> Drawn:
     masks = records.test_set("shapes").masks
     covered = masks.mean(axis=(2, 3))[masks.any(axis=(2, 3))]
     low, middle, high = np.quantile(covered, (0.05, 0.5, 0.95))
-    ax.axvspan(low, high, color=nb.INK, alpha=0.12, lw=0, label="nine of ten drawn shapes")
+    ax.axvspan(low, high, color=nb.INK, alpha=0.12, lw=0, label="nine of ten masks of the shapes")
     ax.set(xlabel="share of the image that the class covers", ylabel="least Dice loss")
     ax.set(xlim=(0, 1), ylim=(-0.04, 1))
     ax.xaxis.set_major_formatter(PercentFormatter(1))
@@ -246,11 +246,11 @@ def full_size(records: Records) -> Drawn:
         ax.set_ylabel("validation mean IoU")
     nb.legend(figure, loc="outside right center", ncols=1)
     return figure, (
-        "The small network of these runs beside one of the report's own size, PurdueShapes5 "
-        "look-alike, recipe report. Above: validation mean IoU at the end, by loss and learning "
-        "rate (pale: seeds; lines: their mean). Below: after every epoch, one seed at its best "
-        "rate. Dotted: what predicting every fourth pixel can reach at most while the others stay "
-        f"empty. Best rates: {'; '.join(best) or 'no runs'}."
+        "The small network of these runs beside one of the report's own size, "
+        f"{nb.SET_NAMES[records.dataset('shapes')]}, recipe report. Above: validation mean IoU at "
+        "the end, by loss and learning rate (pale: seeds; lines: their mean). Below: after every "
+        "epoch, one seed at its best rate. Dotted: what predicting every fourth pixel can reach at "
+        f"most while the others stay empty. Best rates: {'; '.join(best) or 'no runs'}."
     )
 
 
@@ -323,11 +323,11 @@ def ablation(records: Records) -> Drawn:
     bases = {row.recipe: runs.loc[row.run_ids.split()[0]] for row in table.itertuples()}
     bases = "; ".join(f"recipe {recipe}, {nb.loss_name(run)}" for recipe, run in bases.items())
     return draw_ablation(table, records.runs), (
-        f"What the parts of the network are worth on {nb.SET_NAMES['shapes5']}: validation mean "
-        f"IoU with the change minus without it, paired by seed (dots; seeds: {table.seeds.max()}), "
-        "with the mean (large marker) and its 95 % t interval (lines; blue is better, red is "
-        "worse, by the rule of the claims). In the gray band a difference is of no matter. Base "
-        f"runs: {bases}, profile {records.profile}."
+        f"What the parts of the network are worth on {nb.SET_NAMES[records.dataset('shapes')]}: "
+        "validation mean IoU with the change minus without it, paired by seed (dots; seeds: "
+        f"{table.seeds.max()}), with the mean (large marker) and its 95 % t interval (lines; blue "
+        "is better, red is worse, by the rule of the claims). In the gray band a difference is of "
+        f"no matter. Base runs: {bases}, profile {records.profile}."
     )
 
 

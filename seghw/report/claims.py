@@ -166,6 +166,8 @@ def read_claims(path: str | Path = CSV) -> pd.DataFrame:
     texts = ("reading", "detail", "unit", "dataset", "judged_on", "note", "run_ids")
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(texts, str))[COLUMNS]
+        if table.empty or not set(table.claim) <= set(CLAIMS):
+            raise ValueError("its claims are those of another version")
         return table.fillna(dict.fromkeys(texts, ""))
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{path} is missing or damaged; `make figures` writes it") from error

@@ -11,9 +11,11 @@ the caption below and the file, such as ``figures/report/fig01.png``.
 import re
 import signal
 import textwrap
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields
 from functools import partial
 from itertools import product
@@ -314,10 +316,11 @@ def make_figures(
         for recipe, number in product(RECIPES, numbers)
     }
     captions, before = defaultdict(list), set(active_children())
-    deaf = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # it is ended below, without a word
+    # It is deaf to Ctrl-C, for it is ended below, and ends after its task in any case.
+    deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
     with (
         mpl.rc_context(),
-        ProcessPoolExecutor(1, get_context("spawn"), *deaf) as beside,
+        ProcessPoolExecutor(1, get_context("spawn"), **deaf, max_tasks_per_child=1) as beside,
         tqdm(total=len(made), unit="file", delay=1) as bar,
     ):
         nb.use_style()
@@ -361,24 +364,33 @@ def _tables(records: Records, beside: Executor) -> dict[str, Callable[[], pd.Dat
     def images(recipe: str, family: str, loss: str) -> pd.DataFrame:
         return records.evaluation(family, recipe, loss).table()
 
-    def claims() -> pd.DataFrame:
-        records.measurements = measured.result()[1]  # for the picture of the claims
-        return records.measurements
+    def sam() -> pd.DataFrame:
+        while wait([measured], timeout=0.5).not_done:  # Windows cannot interrupt a longer wait
+            pass
+        try:
+            rows, records.measurements = measured.result()
+        except BrokenProcessPool:  # killed for memory, or begun by a script that is not guarded
+            rows, _ = _measure(records)
+        return rows
 
-    measured = beside.submit(_measure, *(getattr(records, f.name) for f in fields(records)))
+    measured = beside.submit(_beside, *(getattr(records, f.name) for f in fields(records)))
     cases = product(RECIPES, DRAWN, REPORT_LOSSES)
     tables = {f"{'-'.join(case)}.csv": partial(images, *case) for case in cases}
-    return tables | {"sam.csv": lambda: measured.result()[0], "claims.csv": claims}
+    return tables | {"sam.csv": sam, "claims.csv": lambda: records.measurements}
 
 
-def _measure(*settings: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _measure(records: Records) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The segmenter's numbers and the claims, which take as long as all the pictures."""
-    from seghw.devices import use_threads
-
-    use_threads(1)  # the other cores are taken
-    records = Records(*settings)
     rows = [records.sam_comparison(family).rows for family in DRAWN]
     return pd.concat(rows), records.measurements
+
+
+def _beside(*settings: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    from seghw.devices import available_cores, use_threads
+
+    warnings.simplefilter("ignore")  # the process that draws has told them
+    use_threads(max(1, available_cores() - 1))
+    return _measure(Records(*settings))
 
 
 def parse_numbers(text: str) -> list[int]:

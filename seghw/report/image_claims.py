@@ -92,15 +92,16 @@ def dice_floor(share: float, *, dotted: bool) -> float:
     15, "the network often predicts the middle of the object only", "5.3", by.ABOVE_0, "35 to 39"
 )
 def middle_only(group: Group) -> Rows:
-    """True if of one object in four or more the middle is predicted and the edge is not.
+    """True if of one mask in four or more the middle is predicted and the edge is not.
 
-    That is: at least half of the pixels more than 2 pixels inside, and less than half of the
-    others, of those that the network can predict. In the figures the middle is dotted as well.
+    A mask is that of a class in an image. That is: at least half of the pixels deeper inside than
+    1/32 of the image's side, and less than half of the others, of those that the network can
+    predict. In the figures the middle is dotted as well.
     """
     runs = group.best("mse_dice")
-    reading = "share of objects of which only the middle is predicted, minus 1/4"
+    reading = "share of the masks of which only the middle is predicted, minus 1/4"
     yield of_images(reading, "share", lambda c: class_mean(share(c["middles"])) - 0.25, runs)
-    reading = "recall deeper than 2 px minus recall within 2 px of the outline"
+    reading = "recall deeper inside minus recall within 1/32 of the side of the outline"
     score = lambda c: class_mean(share(c["inside"]) - share(c["edge"]))  # noqa: E731
     yield of_images(reading, "recall", score, runs, deciding=False)
 
@@ -130,7 +131,7 @@ def rough_boundaries(group: Group) -> Rows:
     scores = {
         first: density,
         "outline as predicted, length / true one": lambda c: length(c["outlines"]),
-        "F of areas / F of outlines at 2 px": areas_over_outlines,
+        "F of areas / F of outlines at 2 % of the diagonal": areas_over_outlines,
     }
     if group.recipe == "report":
         reading = "outline on the pixels it can predict, length / true one"
@@ -217,7 +218,7 @@ FOLLOWS = "SAM follows the boundaries of most objects, the network does not"
 def sam_boundaries(group: Group) -> Rows:
     """True if its boundary F-score is higher, false if lower."""
     score = lambda table: class_mean(metrics.boundary_f(table))  # noqa: E731
-    yield against_sam(group, "boundary F-score at 2 px", "F", "boundary", score)
+    yield against_sam(group, "boundary F-score at 2 % of the diagonal", "F", "boundary", score)
 
 
 @claim(20, "SAM has more false positives and over-segments", "5.3", by.ABOVE_0, "35 to 39")

@@ -118,7 +118,7 @@ function clicks(section, { canvas, image, name, side, answers }) {
   const n = canvas.width * canvas.height;
   make("p", {}, section, `${name}, test image ${image}: the last click alone counts, at the nearest of ${side} x ${side} points.`);
   const state = model(canvas, () => {
-    const box = state.get("box"), point = box.length ? [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1] : state.get("points").at(-1);
+    const box = state.get("box"), point = box.length ? [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1] : state.get("points").at(-1)?.with(2, 1);
     const [column, row] = point ? [point[0] / canvas.width, point[1] / canvas.height].map((v) => Math.floor(v * side)) : [];
     const { text, mask, truth } = point ? answers[row * side + column] : { text: canvas.text, mask: "", truth: "" };
     const changes = { points: point ? [point] : [], box: [], text, labels: unpack(mask, n), truth: unpack(truth, truth ? n : 0) };

@@ -181,14 +181,15 @@ def of_validation(
 
     Of validation images no counts are kept. Their error is that of the same runs' test images times
     the root of the ratio of their numbers, NaN where no seed has counts in all of the tables.
+    ``samples``: of how many sets of images it is made, such as two of a gap between them.
     """
     judging = judges(*tables, chosen_on=more.get("chosen_on", SEEDS))
     values = combine(*(table.score.to_numpy() for table in judging))
-    images = config.PROFILES[tables[0].profile.iloc[0]].validation_count
+    images, samples = int(tables[0].validation_images.min()), more.pop("samples", 1)
     tested, error = with_counts(*tables), math.nan
     if len(tested[0]):
         scores, count = stats.image_scores(mean_iou, combine, tested)
-        error = stats.image_error(unit, scores) * math.sqrt(count / images)
+        error = stats.image_error(unit, scores) * math.sqrt(samples * count / images)
     return effect(reading, unit, values, judging, image_error=error, images=images, **more)
 
 
@@ -356,7 +357,7 @@ def overfits_less(group: Group) -> Rows:
     }
     for loss in ("mse", "dice"):
         reading = f"IoU gap (training - validation), {config.REPORT_LOSSES[loss]} minus MSE + Dice"
-        yield of_validation(reading, sub, gap[loss], gap["mse_dice"])
+        yield of_validation(reading, sub, gap[loss], gap["mse_dice"], samples=2)
 
 
 @claim(10, "Dice is difficult and unstable to minimize", "4.4", BELOW_1, "1 to 4")

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from seghw.config import PROFILES, TrainConfig
+from seghw.errors import BadInput, reason
 from seghw.io import atomic_write
 from seghw.network import MUNet, UNet
 from seghw.runs import read_run, reading
@@ -20,7 +21,7 @@ def build_network(config: TrainConfig) -> nn.Module:
     profile = PROFILES[config.profile]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        if config.network == "unet":  # as many parameters, within 10 %
+        if config.network == "unet":  # as many parameters, at the laptop's size
             return UNet(len(config.classes), width=max(2, 9 * profile.width // 16))
         return MUNet(
             len(config.classes),
@@ -64,7 +65,11 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         "`make retrain` makes the others"
     )
     with reading(path, missing):
-        model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+        weights = {name: value.float() for name, value in load_file(path).items()}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise BadInput(f"{path} is of another network ({reason(error)})") from error
 
 
 def save_counts(tables: dict[str, np.ndarray], folder: Path) -> None:

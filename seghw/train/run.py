@@ -138,7 +138,10 @@ class Run:
                     return (
                         f"{error} of {self.config.run_id}; whole epochs in its checkpoint: {epoch}"
                     )
-                self.epochs.append({"epoch": epoch + 1, **self._scores()})
+                scores = self._scores()
+                if not math.isfinite(scores["validation_mse"]):  # by the epoch's last step
+                    return f"outputs of {self.config.run_id} are infinite; whole epochs: {epoch}"
+                self.epochs.append({"epoch": epoch + 1, **scores})
                 self.seconds += time.perf_counter() - start
                 save_checkpoint(self)
         return None
@@ -260,7 +263,7 @@ def learning_rate(step: int, steps: int, peak: float, warm_up: float | None) -> 
     """The rate at ``step`` of ``steps``, from 1 on: a linear warm-up times a cosine to zero.
 
     ``warm_up`` is the share of the steps over which the first factor rises to 1. The product stays
-    below ``peak``: at a tenth of the steps it reaches 0.98 of it. None keeps the rate constant, as
+    below ``peak``: with a warm-up of 0.1 it reaches 0.98 of it. None keeps the rate constant, as
     in the course.
     """
     if warm_up is None:

@@ -167,7 +167,7 @@ def train_in_process(config: str, runs: str, threads: int, children: Children | 
     """Train ``config``, JSON, in a process of its own; returns what came of it."""
     command = [sys.executable, "-m", "seghw", "train", "--config", config, "--runs", runs]
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "errors": "replace"}
     process = (children or Children()).start([*command, "--quiet"], env=environment, **pipes)
     message = process.communicate()[1].strip()
     if process.returncode in (0, ELSEWHERE):

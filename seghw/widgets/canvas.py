@@ -111,9 +111,14 @@ class PromptCanvas(Canvas):
             (self.objects, self.exact), self.names = objects_of(truth, 0), _object_names(truth)
         buttons = ["undo", "clear", "everything", "copy", "save", "larger", "smaller"]
         super().__init__(image, text=START, buttons=buttons)
+        self._answered: tuple | None = None
         self.observe(self._answer, ["points", "box", "everything"])
 
     def _answer(self, _) -> None:
+        prompt = self.points, self.box, self.everything
+        if prompt == self._answered:  # of two that changed together this is the second
+            return
+        self._answered = prompt
         try:
             self._segment()
         finally:  # an interrupt is an answer, too; the same words twice would be no change
