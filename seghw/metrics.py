@@ -135,9 +135,9 @@ def resample(*counts: np.ndarray, times: int = 1000, seed: int = 0) -> Any:
     if len(lengths) != 1 or 0 in lengths:
         raise BadInput(f"a bootstrap needs tables of the same images, got {sorted(lengths)} images")
     images = lengths.pop()
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(images, size=images) for _ in range(times))
-    weights = np.stack([np.bincount(draw, minlength=images) for draw in draws])
+    draws = np.random.default_rng(seed).integers(images, size=(times, images))
+    draws += images * np.arange(times)[:, None]  # a row of weights a draw
+    weights = np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape)
     tables = [np.tensordot(weights, table, 1) for table in counts]
     return tables[0] if len(tables) == 1 else tables
 
