@@ -332,7 +332,7 @@ def test_regrading_shows_what_it_was_before_and_who_wrote_alike(tmp_path, in_pro
         grade.grade(folder, out)
     assert (out / "grades.csv").read_bytes() == by_excel
     marked.to_csv(out / "grades.csv")
-    with pytest.raises(BadInput, match="points by hand of 'bob', who is not here"):
+    with pytest.raises(BadInput, match="points by hand of 'bob', who has no submission here"):
         grade.grade(put(tmp_path / "late", **{"ada.ipynb": alike}), out)
 
 

@@ -171,7 +171,8 @@ def _before(table: Path, now: Set[str]) -> dict[str, dict]:
         raise BadInput(f"{table} is no table of an earlier grading ({error!r}); {how}") from error
     by_hand = {k for k, row in rows.items() if any(row[c] for c in row if "(by hand" in c)}
     if gone := sorted(by_hand - now):
-        raise BadInput(f"{table} has points by hand of {gone[0]!r}, who is not here: use --out")
+        whose = f"{table} has points by hand of {gone[0]!r}, who has no submission here"
+        raise BadInput(f"{whose}: give another --out")
     return rows
 
 

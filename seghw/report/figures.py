@@ -329,7 +329,7 @@ def make_figures(
 
             made |= {out / name: make for name, make in _tables(records, beside).items()}
             made |= {out / f"beyond/{k}.png": partial(draw, records) for k, draw in BEYOND.items()}
-            bar.reset(len(made))
+            bar.total = len(made)
         try:
             for path, make in made.items():
                 bar.set_description(path.name, refresh=False)
