@@ -91,7 +91,7 @@ def test_folders_are_small():
 
 @pytest.mark.parametrize(
     ("folder", "lines"),
-    [("seghw", 10_488), ("tests", 6_000), ("tests/bench", 249), ("data/bench", 60)],
+    [("seghw", 10_488), ("tests", 6_000), ("tests/bench", 256), ("data/bench", 60)],
 )
 def test_budget(folder, lines):
     """What there is: lower it with the code. The aim is 6,000 of either, which is far."""

@@ -83,7 +83,6 @@ def test_the_command_writes_what_load_sam_reads(script, tmp_path, monkeypatch, c
     later = json.loads((refined / "record.json").read_text(encoding="utf-8"))
     assert later["refines"]["scores"] == record["scores"]
     for start, complaint in ((out, "is there already"), (tmp_path / "x", "no trained SAM-tiny")):
-        target = out if start == out else tmp_path / "y"
         with pytest.raises(SystemExit):
-            script.main(["--steps", "1", "--start", str(start), "--out", str(target)])
+            script.main(["--steps", "1", "--start", str(start), "--out", str(start)])
         assert complaint in capsys.readouterr().err

@@ -119,10 +119,7 @@ FIGURES = ("figures --out", "report/fig01.png", "")
 @pytest.mark.parametrize(("send", "name"), [(os.kill, "SIGTERM"), (os.killpg, "SIGINT")])
 @pytest.mark.parametrize(("command", "sign", "goes_on"), [SWEEP, FIGURES])
 def test_what_is_asked_to_end_ends_with_its_workers(tmp_path, command, sign, goes_on, send, name):
-    """SIGTERM, as a scheduler sends it to the first process alone, or Ctrl-C, which reaches all.
-
-    One line, status 130, and nobody goes on writing.
-    """
+    """SIGTERM, as a scheduler sends it to the first process alone, or Ctrl-C, which reaches all."""
     process = start("-m", "seghw", *command.split(), tmp_path)
     wait_until(lambda: list(tmp_path.glob(sign)))
     assert (workers := psutil.Process(process.pid).children(recursive=True))

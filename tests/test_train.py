@@ -119,10 +119,7 @@ def test_the_smallest_sets_end_in_a_record_that_can_be_read(
 
 
 def test_late_trouble(tmp_path, monkeypatch):
-    """Running variances that half precision cannot hold are kept; what diverges then says where.
-
-    Fed with 0..255, a network's running variances pass half precision's 65,504.
-    """
+    """Variances beyond half precision's 65,504 are kept; what diverges, then or last, says so."""
     real = Run.step
 
     def step(run, indices, step, **options):

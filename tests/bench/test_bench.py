@@ -1,4 +1,4 @@
-"""The speed run, beside the training that it stands for."""
+"""The benches: both sides compute the same, and another computation would be noticed."""
 
 import runpy
 
@@ -7,6 +7,13 @@ import torch
 from seghw.config import DATA, TrainConfig
 from seghw.data import shapes
 from seghw.train import train
+from tests.bench import dlstudio as benches
+
+
+def test_data_masks_and_steps_are_timed_at_equal_results(dlstudio, seeded):
+    assert benches.bench_data(12, rounds=1)[2]["largest difference of the batches"] == 0
+    assert benches.bench_evaluate(2, rounds=1)[2]["mask pixels that differ"] == 0
+    assert benches.bench_train(depth=4, batch_size=2, rounds=2)[1].shape == (2, 2)
 
 
 def test_the_speed_run_is_what_the_profile_live_trains(tmp_path, monkeypatch):

@@ -64,11 +64,10 @@ def lab(browser, tmp_path_factory):
         yield address
     finally:
         server.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):  # seen: it waits for a thread of its own
             server.wait(timeout=30)
-        except subprocess.TimeoutExpired:  # seen: it waits for a thread of its own, for ever
-            server.kill()
-            server.wait()
+        server.kill()
+        server.wait()
 
 
 def open_notebook(browser, address, name, **look):
