@@ -87,6 +87,7 @@ def _no_trace() -> Iterator[None]:
     """Fail a test that leaves anything of ``_surroundings`` other than it was."""
     before = _surroundings()
     yield
+    _ = [t.join(5) for t in _surroundings()["threads"] - before["threads"]]  # that are ending
     after = _surroundings()
     _set_random_states(before)
     for what, value in before.items():

@@ -79,7 +79,6 @@ def start(*command):
         **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
         text=True,
         start_new_session=True,
-        # Tests that run in the background inherit that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
